@@ -1,0 +1,1 @@
+"""Reference executors: canonical (exact, one token) and fast (batched)."""

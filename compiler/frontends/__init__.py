@@ -1,0 +1,1 @@
+"""Readers that turn a checkpoint into a Graph and its Weights."""

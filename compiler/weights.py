@@ -1,0 +1,69 @@
+"""Integer weights of a fused linear, and the float parameters that stay float."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compiler.graph import Graph, Linear
+from hw_models.errors import BadInput
+from kernels.linear import W8, quantize_w8
+
+
+@dataclass(frozen=True, slots=True)
+class Synapses:
+    """What a fused linear holds on chip: W8 weights (DESIGN 3.3) and a float32 bias.
+
+    bias is float32[n_post], zeros where the model has none.
+    """
+
+    w8: W8
+    bias: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """All numbers of a quantised model: integer linears, float vectors, the embedding."""
+
+    linears: dict[str, Synapses]
+    vectors: dict[str, Tensor]  # float32, by checkpoint name (norm weights)
+    embedding: Tensor  # float32[vocab, hidden]
+
+
+def take_rows(tensor: Tensor, rows: tuple[int, ...]) -> Tensor:
+    """Rows of a tensor by flattened (start, stop) pairs."""
+    return torch.cat([tensor[a:b] for a, b in zip(rows[::2], rows[1::2], strict=True)])
+
+
+def fuse(linear: Linear, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Float32 weight [n_post, n_pre] and bias [n_post] in the linear's neuron order."""
+    weight, bias = [], []
+    for part in linear.parts:
+        rows = take_rows(tensors[part.weight], part.rows).float()
+        weight.append(rows)
+        if part.bias is None:
+            bias.append(torch.zeros(rows.shape[0]))
+        else:
+            bias.append(take_rows(tensors[part.bias], part.rows).float())
+    if linear.align == 1:
+        return torch.cat(weight), torch.cat(bias)
+    # interleave: one row of every part in turn
+    return (
+        torch.stack(weight, 1).reshape(linear.n_post, linear.n_pre),
+        torch.stack(bias, 1).reshape(linear.n_post),
+    )
+
+
+def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Parameters:
+    """Turn a checkpoint's float tensors into W8 synapses; BadInput for NaN or infinity."""
+    for name in sorted(tensors):
+        if not torch.isfinite(tensors[name]).all():
+            raise BadInput("weights hold NaN or infinity", where=name)
+    linears = {}
+    for linear in graph.linears:
+        weight, bias = fuse(linear, tensors)
+        linears[linear.name] = Synapses(quantize_w8(weight), bias)
+    named = {getattr(s, "weight", None) for s in graph.stages} - {None}
+    vectors = {str(n): tensors[str(n)].float() for n in sorted(map(str, named))}
+    return Parameters(linears, vectors, tensors[graph.embedding].float())

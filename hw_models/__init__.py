@@ -1,0 +1,1 @@
+"""Chips, baseline devices, event kinds and the energy ledger."""

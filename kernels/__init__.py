@@ -1,0 +1,1 @@
+"""What every operation computes, in PyTorch; Triton twins beside it."""

@@ -1,0 +1,1 @@
+"""The asynchronous event engine, its counters, traces and reports."""
