@@ -12,7 +12,7 @@ the same site are fused, so one site drives exactly one linear:
 Tensors never live here; nodes name them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from hw_models.errors import BadInput, Bug
@@ -150,7 +150,6 @@ class Graph:
     stages: tuple[Stage, ...]
     sites: tuple[Site, ...]
     linears: tuple[Linear, ...]
-    config: dict[str, object] = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
         return next(s for s in self.sites if s.name == name)
