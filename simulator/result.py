@@ -1,0 +1,76 @@
+"""What one simulation produced, and the folder it is kept in.
+
+    run.json          what was run: model, target (fully resolved), coding, prompt, text, times
+    counters.json     {phase: {operation: {kind: count}}}, keys sorted: same run, same bytes
+    activity.parquet  one row per (site, token): V_th and the int32 counts
+    events.parquet, timeline.perfetto   with --trace
+    provenance.json   host, date, versions, wall time: apart, so that the rest is reproducible
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Counters = Mapping[str, Mapping[str, int]]
+"""{operation: {event kind: count}}; kinds are those of hw_models.events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of simulated time: `prefill` (prompt) or `decode` (one token in flight)."""
+
+    name: str
+    tokens: int  # tokens processed in it
+    start_ps: int
+    end_ps: int
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class SiteActivity:
+    """Spiking of one site over the run; densities by their three definitions (DESIGN 3.2)."""
+
+    site: str
+    n: int
+    tokens: int
+    spikes: int
+    silent: int  # (channel, token) pairs without a spike
+    steps: int  # sum over tokens of T
+    max_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished simulation."""
+
+    model: str
+    target: str
+    profile: str
+    coding: str
+    k: float
+    program_hash: str
+    chip: Mapping[str, Any]  # the fully resolved target, as hw_models.chip writes it
+    prompt: tuple[int, ...]
+    generated: tuple[int, ...]
+    text: str  # prompt and continuation, decoded
+    logits_ps: tuple[int, ...]  # per sampled token: when its logits reached the host
+    phases: tuple[Phase, ...]
+    sites: tuple[SiteActivity, ...]
+    macs_per_token: int  # dense multiply-accumulates in linears
+    operations: Mapping[str, Mapping[str, Any]]  # op -> {"kind", "where", "macs", "n_cores", ...}
+    n_chips: int
+    n_cores: int
+    max_streams: int
+    events: Mapping[str, int] = field(default_factory=dict)  # engine's own: events, high-water marks
+
+    @property
+    def time_to_first_token_s(self) -> float:
+        return self.logits_ps[0] * 1e-12
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Decode rate; NaN when no token was decoded."""
+        decode = [p for p in self.phases if p.name == "decode" and p.tokens]
+        if not decode:
+            return float("nan")
+        return decode[0].tokens / ((decode[0].end_ps - decode[0].start_ps) * 1e-12)
