@@ -1,0 +1,60 @@
+"""Choose a coding for every site, and with it the width of its spikes."""
+
+from dataclasses import dataclass
+
+from compiler.graph import Graph, Site
+from hw_models.chip import Chip
+from hw_models.errors import Bug, Unsupported
+from kernels.coding import CODINGS
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCode:
+    """How one site spikes; payload_bits is what a spike message carries besides its header."""
+
+    site: str
+    coding: str
+    payload_bits: int
+    bound: float  # largest possible sum of |n| over the site's channels
+
+
+def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, ...]:
+    """Block sites take `coding`; 16-bit dense sites are graded. Unsupported if the target cannot."""
+    codes = []
+    for site in graph.sites:
+        name = "graded" if site.threshold == "absmax16" else coding
+        if name not in chip.abilities.codings:
+            known = ", ".join(chip.abilities.codings)
+            raise Unsupported(
+                f"{chip.name} cannot carry {name} spikes",
+                where=site.name,
+                fix=f"codings of {chip.name}: {known}",
+            )
+        codes.append(SiteCode(site.name, name, _payload_bits(site, name, chip), _bound(site, k)))
+    return tuple(codes)
+
+
+def _payload_bits(site: Site, coding: str, chip: Chip) -> int:
+    if coding != "graded":
+        return CODINGS[coding].payload_bits
+    bits = 16 if site.threshold == "absmax16" else chip.abilities.graded_bits
+    if bits > chip.abilities.graded_bits:
+        raise Unsupported(
+            f"{bits}-bit payloads; {chip.name} carries {chip.abilities.graded_bits}",
+            where=site.name,
+        )
+    return bits
+
+
+def _bound(site: Site, k: float) -> float:
+    """Sum of |n|: rint adds at most 1/2 to each |x| / V_th, whose sum is n k (DESIGN 3.3)."""
+    return site.n * 32767.0 if site.threshold == "absmax16" else site.n * (k + 0.5)
+
+
+def verify(codes: tuple[SiteCode, ...], graph: Graph, chip: Chip) -> None:
+    """Every site has one code, and the target can carry it."""
+    if [c.site for c in codes] != [s.name for s in graph.sites]:
+        raise Bug("sites without a coding, or out of order", where=graph.model)
+    for code in codes:
+        if code.coding == "graded" and code.payload_bits > chip.abilities.graded_bits:
+            raise Bug(f"payload of {code.payload_bits} bits", where=code.site)

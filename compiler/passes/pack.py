@@ -1,0 +1,114 @@
+"""Put units on cores: first fit in pipeline order, under every per-core limit at once."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from compiler.tasks import Dataflow, Unit
+from hw_models.chip import Chip
+from hw_models.errors import Bug, DoesNotFit
+
+LOOK_BACK = 32
+"""Open cores tried per unit: keeps neighbours in the pipeline neighbours on the chip."""
+
+Need = tuple[int, int, int, int, int]
+"""synapse bytes, state bytes, neurons, in-axons, out-axons"""
+
+RESOURCES = ("synapse memory", "state memory", "neurons", "in-axons", "out-axons")
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """core_of[unit] is a logical core, numbered in pipeline order; -1 is the host."""
+
+    core_of: tuple[int, ...]
+    n_cores: int
+
+
+@dataclass(slots=True)
+class _Core:
+    index: int
+    free: list[int]
+    tiled: set[str] = field(default_factory=set)
+
+
+def limits(chip: Chip) -> Need:
+    core = chip.core
+    return core.synapse_memory, core.state_memory, core.neurons, core.in_axons, core.out_axons
+
+
+def needs(flow: Dataflow) -> list[Need]:
+    """What every unit takes; its out-axons are the nets its tasks send."""
+    sends = [0] * len(flow.tasks)
+    for net in flow.nets:
+        sends[net.source] += 1
+    return [
+        (u.synapse_bytes, u.state_bytes, u.neurons, u.in_axons, sum(sends[t] for t in u.tasks))
+        for u in flow.units
+    ]
+
+
+def pack(flow: Dataflow, chip: Chip) -> Packing:
+    """First fit with a bounded look-back. At most one tile of a linear per core, so that a
+    delivered spike meets one block of synapses. Raises DoesNotFit for a unit beyond a core."""
+    limit = limits(chip)
+    core_of: list[int] = []
+    open_cores: deque[_Core] = deque(maxlen=LOOK_BACK)
+    n_cores = 0
+    for unit, need in zip(flow.units, needs(flow), strict=True):
+        if unit.on_host:
+            core_of.append(-1)
+            continue
+        core = next((c for c in open_cores if _fits(c, unit, need)), None)
+        if core is None:
+            _check_alone(unit, need, limit, chip)
+            core = _Core(n_cores, list(limit))
+            open_cores.append(core)
+            n_cores += 1
+        core.free = [have - take for have, take in zip(core.free, need, strict=True)]
+        if unit.synapse_bytes:
+            core.tiled.add(unit.op)
+        core_of.append(core.index)
+    return Packing(tuple(core_of), n_cores)
+
+
+def _fits(core: _Core, unit: Unit, need: Need) -> bool:
+    if unit.synapse_bytes and unit.op in core.tiled:
+        return False
+    return all(have >= take for have, take in zip(core.free, need, strict=True))
+
+
+def _check_alone(unit: Unit, need: Need, limit: Need, chip: Chip) -> None:
+    for name, take, have in zip(RESOURCES, need, limit, strict=True):
+        if take > have:
+            raise DoesNotFit(
+                f"needs {take} of {name}, a core of {chip.name} has {have}",
+                where=unit.name,
+                fix=f"a target with more {name} per core, or --set",
+            )
+
+
+def verify(packing: Packing, flow: Dataflow, chip: Chip) -> None:
+    """Sum what the units of each core take, and compare with the target's limits."""
+    used: dict[int, list[int]] = {}
+    tiles: set[tuple[int, str]] = set()
+    for unit, core in zip(flow.units, packing.core_of, strict=True):
+        if (core < 0) != unit.on_host:
+            raise Bug("host and core mixed up", where=unit.name)
+        if core < 0:
+            continue
+        row = used.setdefault(core, [0, 0, 0, 0])
+        for i, take in enumerate(
+            (unit.synapse_bytes, unit.state_bytes, unit.neurons, unit.in_axons)
+        ):
+            row[i] += take
+        if unit.synapse_bytes:
+            if (core, unit.op) in tiles:
+                raise Bug(f"two tiles of {unit.op} on core {core}", where=unit.name)
+            tiles.add((core, unit.op))
+    if sorted(used) != list(range(packing.n_cores)):
+        raise Bug("empty or unnumbered cores", where="pack")
+    core = chip.core
+    have = (core.synapse_memory, core.state_memory, core.neurons, core.in_axons)
+    for index, row in used.items():
+        if any(take > most for take, most in zip(row, have, strict=True)):
+            raise Bug(f"core {index} holds {row} of {have}", where="pack")

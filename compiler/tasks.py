@@ -1,0 +1,105 @@
+"""Dataflow tasks: what runs on a core, what it waits for and what it sends.
+
+A *task* fires once per token, in token order, when its inputs are complete. A tile
+task waits for the markers of its source trees; a vector task for a known number of
+values and partial sums. A *unit* is a set of tasks that share one core's memory.
+A *net* carries what one task sends to one fixed set of tasks; routing makes it a tree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MessageClass = Literal["spike", "partial", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Block [post, post + n_post) x [pre, pre + n_pre) of a fused linear on one core."""
+
+    linear: str
+    pre: int
+    n_pre: int
+    post: int
+    n_post: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A stripe of a KV ring: it keeps the tokens t of the last `window` with t % period == residue."""
+
+    window: int
+    period: int
+    residue: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One dataflow node; every number is per token.
+
+    need        units awaited: values and partial sums (vector), spike trees (tile)
+    extra       further units, only for tokens that fall into `ring`
+    neurons     (first, n) of the linear whose partial sums arrive here, if any
+    gathers     its firing delivers operands of the stage's float function
+    channels    (first, n) of the site encoded here, if any
+    work        vector work by event kind; `ring_work` once more per token in the ring
+    """
+
+    name: str
+    op: str
+    need: int
+    extra: int = 0
+    ring: Ring | None = None
+    tile: Tile | None = None
+    neurons: tuple[int, int] | None = None
+    gathers: bool = False
+    channels: tuple[int, int] | None = None
+    on_host: bool = False
+    work: Mapping[str, int] = field(default_factory=dict)
+    ring_work: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Tasks that must share a core, and what they take from it.
+
+    state_bytes holds mantissas, accumulators x token slots, float vectors and
+    recurrent state; synapse_bytes one byte per weight.
+    """
+
+    name: str
+    op: str
+    tasks: tuple[int, ...]
+    synapse_bytes: int
+    state_bytes: int
+    neurons: int
+    in_axons: int
+    on_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """Messages of one class from a task to a fixed set of tasks.
+
+    lo, n   channels of the site (spike), neurons of the linear (partial), or 0 and
+            the number of values
+    residue sent only for tokens with t % period == residue (KV stripes); -1: always
+    """
+
+    source: int
+    message: MessageClass
+    lo: int
+    n: int
+    sinks: tuple[int, ...]
+    period: int = 1
+    residue: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Dataflow:
+    """The whole model as tasks, units and nets."""
+
+    tasks: tuple[Task, ...]
+    units: tuple[Unit, ...]
+    nets: tuple[Net, ...]
