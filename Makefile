@@ -1,0 +1,68 @@
+# Two commands matter: `make demo` and `make test`. Each sets up .venv by itself, once.
+#
+# PYTHON         the interpreter to build .venv with, 3.11 to 3.13
+# TORCH_OPTIONS  extra options for `pip install torch`, such as an --index-url of your choice
+
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,\
+	$(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
+TORCH_OPTIONS ?=
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+MODEL := $(firstword $(wildcard examples/byte_lm/model.pt) build/untrained.pt)
+
+.PHONY: demo test test-all lint bench clean
+.NOTPARALLEL: # the set-ups share one .venv
+
+demo: .venv/ready-demo $(MODEL)
+	$(BIN)/sbcompile $(MODEL) --target loihi-like --out model.sbx
+	$(BIN)/sbsim run model.sbx --trace
+	$(BIN)/sbsim report --baseline fp16 --baseline int8
+
+test: .venv/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
+
+test-all: .venv/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/ready-dev
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf .venv build runs report.html model.sbx
+
+build/untrained.pt: .venv/ready-demo
+	mkdir -p build
+	$(BIN)/python -m examples.byte_lm.untrained $@
+
+.venv/ready-demo: pyproject.toml constraints.txt
+	$(call set-up,.)
+
+.venv/ready-dev: pyproject.toml constraints.txt
+	$(call set-up,.[dev,triton])
+
+# .venv/unfinished stands while a set-up runs. Where it is found, the last one was interrupted and
+# may have left half a package behind, so we start over. pip itself comes after the marker.
+define set-up
+	@$(BIN)/python -c 'import pip; $(SUPPORTED)' 2>/dev/null && test ! -e .venv/unfinished || { \
+		test -n "$(PYTHON)" || { \
+			echo "error: found no Python 3.11, 3.12 or 3.13; fix: make PYTHON=/path/to/python3.12" >&2; \
+			exit 2; \
+		}; \
+		echo "making .venv with $(PYTHON)"; \
+		$(PYTHON) -m venv --clear --without-pip .venv; \
+	}
+	@touch .venv/unfinished
+	$(BIN)/python -m ensurepip --default-pip
+	$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch
+	$(PIP) install --constraint constraints.txt --editable '$(1)'
+	@rm .venv/unfinished
+	@touch $@
+endef
