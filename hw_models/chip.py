@@ -98,6 +98,7 @@ class Timing:
     value_ps: Picoseconds  # per received value
     update_ps: Picoseconds  # per neuron
     encode_ps: Picoseconds  # per channel
+    vector_ps: Picoseconds  # per vector instruction (event kinds vec_*)
     barrier_ps: Picoseconds = 0  # end of a step, when sync is 'barrier'
 
 

@@ -118,6 +118,7 @@ def test_structure_and_rate_are_those_of_hala_point():
     synops_per_s = LOIHI.core.lanes / (LOIHI.timing.synop_ps * 1e-12)
     assert synops_per_s == pytest.approx(2.7e9, rel=0.01)
     assert synops_per_s * cores == pytest.approx(380e12, rel=0.01)
+    assert cores / (LOIHI.timing.vector_ps * 1e-12) == pytest.approx(240e12, rel=0.01)
     link = LOIHI.links["chip_x"]
     bytes_per_s = link.flit_bits / 8 / (link.flit_ps * 1e-12)
     assert bytes_per_s * 4 * 1152 == pytest.approx(5e12, rel=0.01)
