@@ -42,12 +42,6 @@ build/untrained.pt: .venv/ready-demo
 	mkdir -p build
 	$(BIN)/python -m examples.byte_lm.untrained $@
 
-.venv/ready-demo: pyproject.toml constraints.txt
-	$(call set-up,.)
-
-.venv/ready-dev: pyproject.toml constraints.txt
-	$(call set-up,.[dev,triton])
-
 # .venv/unfinished stands while a set-up runs. Where it is found, the last one was interrupted and
 # may have left half a package behind, so we start over. pip itself comes after the marker.
 define set-up
@@ -62,7 +56,14 @@ define set-up
 	@touch .venv/unfinished
 	$(BIN)/python -m ensurepip --default-pip
 	$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch
-	$(PIP) install --constraint constraints.txt --editable '$(1)'
+	$(PIP) install --constraint constraints.txt --editable '.$(EXTRAS)'
 	@rm .venv/unfinished
 	@touch $@
 endef
+
+.venv/ready-demo: pyproject.toml constraints.txt
+	$(set-up)
+
+.venv/ready-dev: EXTRAS := [dev,triton]
+.venv/ready-dev: pyproject.toml constraints.txt
+	$(set-up)
