@@ -44,6 +44,8 @@ build/untrained.pt: .venv/ready-demo
 
 # .venv/unfinished stands while a set-up runs. Where it is found, the last one was interrupted and
 # may have left half a package behind, so we start over. pip itself comes after the marker.
+.PHONY: $(if $(wildcard .venv/unfinished),.venv/ready-demo .venv/ready-dev)
+
 define set-up
 	@$(BIN)/python -c 'import pip; $(SUPPORTED)' 2>/dev/null && test ! -e .venv/unfinished || { \
 		test -n "$(PYTHON)" || { \
