@@ -22,7 +22,10 @@ KINDS: Final[dict[str, tuple[Level, str]]] = {
     "synop_add": ("arithmetic", "delivered spike of weight 1 x stored synapse"),
     "synop_shift": ("arithmetic", "delivered bitwise spike (weight 2^b) x stored synapse"),
     "synop_mac": ("arithmetic", "delivered graded spike x stored synapse"),
-    "group_mac": ("arithmetic", "mantissa x accumulator at the end of a token (one per neuron and group)"),
+    "group_mac": (
+        "arithmetic",
+        "mantissa x accumulator at the end of a token (one per neuron and group)",
+    ),
     "partial_add": ("arithmetic", "int64 addition of one partial sum at its home core"),
     "weight_fetch": ("memory", "8-bit weight read from synapse memory"),
     "axon_lookup": ("memory", "delivered spike looked up in the core's in-axon table"),

@@ -1,0 +1,153 @@
+"""The fast executor: batched, chunked, differentiable; for training, calibration, evaluation.
+
+Modes: `float` (the checkpoint as it is), `w8` (W8 weights), `spike` (W8 weights, and every
+linear of a block sees V_th * count, profile `paper`; the head W8 with 16-bit activations).
+Roundings pass gradients straight through. Compared with the canonical executor by
+tolerance (DESIGN 3.4).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from compiler.frontends.config import GlaSwaConfig
+from kernels.gla import gla_chunk, log_gate
+from kernels.linear import dequantize, quantize_w8
+from kernels.norm import rms_norm
+from kernels.rope import rope
+from kernels.swiglu import swiglu
+from kernels.threshold import absmax16, mean_abs
+from kernels.window import window_sequence
+
+Mode = Literal["float", "w8", "spike"]
+Record = Callable[[str, Tensor], None]
+
+
+def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
+    """The value of `rounded` with the gradient of `x`."""
+    return x + (rounded - x).detach()
+
+
+def spiked(x: Tensor, v_th: Tensor) -> Tensor:
+    """V_th * rint(x / V_th), straight-through."""
+    v_th = v_th.detach()[..., None]
+    return straight_through(x, (x / v_th).round() * v_th)
+
+
+class _Pass:
+    """One forward pass: how linears and sites behave in a mode."""
+
+    def __init__(
+        self, weights: Mapping[str, Tensor], mode: Mode, k: float, record: Record | None
+    ) -> None:
+        self.weights, self.mode, self.k, self.record = weights, mode, k, record
+
+    def site(self, name: str, x: Tensor) -> Tensor:
+        if self.record is not None:
+            self.record(name, x)
+        if self.mode != "spike":
+            return x
+        x = x.float()
+        with torch.no_grad():
+            v_th = absmax16(x) if name == "head_in" else mean_abs(x, self.k)
+        return spiked(x, v_th)
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        weight = self.weights[name + ".weight"]
+        if self.mode != "float":
+            with torch.no_grad():
+                w8 = dequantize(quantize_w8(weight))
+            weight = straight_through(weight.float(), w8)
+        return linear(x, weight, self.weights.get(name + ".bias"))
+
+
+def forward(
+    config: GlaSwaConfig,
+    weights: Mapping[str, Tensor],
+    tokens: Tensor,
+    mode: Mode = "float",
+    k: float = 3.0,
+    record: Record | None = None,
+) -> Tensor:
+    """Logits float32 [batch, T, vocab] of int64 tokens [batch, T].
+
+    weights: the checkpoint's names and shapes, any float dtype. record(site, x) sees every
+    encoder site's input.
+    """
+    run = _Pass(weights, mode, k, record)
+    x = weights["model.embeddings.weight"][tokens].float()
+    for i in range(config.num_hidden_layers):
+        at = f"model.layers.{i}."
+        a = rms_norm(x, weights[at + "attn_norm.weight"], config.norm_eps)
+        a = run.site(f"layers.{i}.attn_in", a)
+        mix = _window if config.is_window(i) else _gla
+        o = run.site(f"layers.{i}.o_in", mix(config, run, at + "attn.", a))
+        x = x + run.linear(at + "attn.o_proj", o).float()
+        m = rms_norm(x, weights[at + "mlp_norm.weight"], config.norm_eps)
+        m = run.site(f"layers.{i}.mlp_in", m)
+        h = swiglu(run.linear(at + "mlp.gate_proj", m), run.linear(at + "mlp.up_proj", m))
+        h = run.site(f"layers.{i}.down_in", h)
+        x = x + run.linear(at + "mlp.down_proj", h).float()
+    x = run.site("head_in", rms_norm(x, weights["model.norm.weight"], config.norm_eps))
+    return run.linear("lm_head", x).float()
+
+
+def _heads(config: GlaSwaConfig, x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[:2], -1, config.head_dim)
+
+
+def _gla(config: GlaSwaConfig, run: _Pass, at: str, a: Tensor) -> Tensor:
+    q, k, v, gate = (_heads(config, run.linear(at + f"{n}_proj", a)) for n in ("q", "k", "v", "gk"))
+    group = config.num_attention_heads // config.num_key_value_heads
+    g = log_gate(gate.float(), config.gate_logit_normalizer)
+    k, v, g = (t.repeat_interleave(group, 2) for t in (k.relu(), v, g))
+    o = gla_chunk(q.relu(), k, v, g)
+    o = rms_norm(o, run.weights[at + "g_norm.weight"], config.norm_eps)
+    return o.reshape(*a.shape[:2], -1)
+
+
+def _window(config: GlaSwaConfig, run: _Pass, at: str, a: Tensor) -> Tensor:
+    q, k, v = (_heads(config, run.linear(at + f"{n}_proj", a)) for n in ("q", "k", "v"))
+    position = torch.arange(a.shape[1])
+    q, k = rope(q, position, config.rope_theta), rope(k, position, config.rope_theta)
+    o = window_sequence(q, k.to(q.dtype), v.to(q.dtype), config.sliding_window)
+    return o.reshape(*a.shape[:2], -1)
+
+
+@torch.inference_mode()
+def bits_per_byte(
+    config: GlaSwaConfig,
+    weights: Mapping[str, Tensor],
+    data: bytes,
+    mode: Mode = "float",
+    window: int = 2048,
+    batch: int = 4,
+) -> float:
+    """Mean -log2 p(byte) over `data`, cut into windows of `window` bytes.
+
+    Every byte is counted; the first of each window is predicted from a newline alone,
+    so the figure holds no context beyond `window` and none that a user would lack.
+    """
+    total = 0.0
+    start = torch.tensor([10])
+    pieces = [torch.tensor(list(data[i : i + window])) for i in range(0, len(data), window)]
+    groups = [pieces[i : i + batch] for i in range(0, len(pieces), batch)]
+    for group in groups:
+        for same in _by_length(group):
+            y = torch.stack(same)
+            x = torch.cat([start.expand(len(same), 1), y[:, :-1]], 1)
+            logits = forward(config, weights, x, mode)
+            loss = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum")
+            total += float(loss)
+    return total / math.log(2) / len(data)
+
+
+def _by_length(pieces: list[Tensor]) -> list[list[Tensor]]:
+    found: dict[int, list[Tensor]] = {}
+    for piece in pieces:
+        found.setdefault(piece.numel(), []).append(piece)
+    return list(found.values())

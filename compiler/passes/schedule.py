@@ -1,0 +1,172 @@
+"""Flatten tasks, nets and trees into the arrays the event engine reads."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from compiler.graph import Graph
+from compiler.passes.encode import SiteCode
+from compiler.passes.pack import Packing
+from compiler.passes.place import Placement
+from compiler.passes.route import Links, Trees, core_of_task
+from compiler.program import HOST, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Tables
+from compiler.tasks import Dataflow, Net, Task
+from hw_models.chip import Chip
+from hw_models.events import KINDS, LINKS
+
+KIND_INDEX = {kind: i for i, kind in enumerate(KINDS)}
+CLASS = {"spike": SPIKE, "partial": PARTIAL, "value": VALUE}
+
+
+def op_names(graph: Graph) -> tuple[str, ...]:
+    """Operations that counters and reports speak of: host, stages and linears, in order."""
+    names = ["host"]
+    for stage in graph.stages:
+        names += [stage.linear] if stage.linear else []
+        names.append(stage.name)
+    return tuple(names)
+
+
+def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
+    """Event counts of one firing, and once more per token in the ring (DESIGN 3.5, 4)."""
+    work = dict(task.work)
+    if task.tile is not None:
+        sums = task.tile.n_post * task.tile.groups
+        work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
+    if task.neurons is not None:
+        work["neuron_update"] = task.neurons[1]
+    if task.channels is not None:
+        work["encode"] = task.channels[1]
+    return work, dict(task.ring_work)
+
+
+def duration_ps(task: Task, chip: Chip, work: dict[str, int]) -> int:
+    """Time on the core from the last input to the first output."""
+    if task.on_host:
+        return 0
+    timing = chip.timing
+    neurons = task.tile.n_post if task.tile else work.get("neuron_update", 0)
+    return (
+        timing.update_ps * neurons
+        + timing.encode_ps * work.get("encode", 0)
+        + timing.vector_ps * _instructions(work)
+    )
+
+
+def _instructions(work: dict[str, int]) -> int:
+    return sum(n for kind, n in work.items() if kind.startswith("vec_"))
+
+
+def schedule(
+    graph: Graph,
+    codes: Sequence[SiteCode],
+    flow: Dataflow,
+    packing: Packing,
+    placement: Placement,
+    trees: Trees,
+    chip: Chip,
+) -> Tables:
+    """Tables in task order; each task's emissions in the order its nets were made."""
+    emits: list[list[tuple[int, Net]]] = [[] for _ in flow.tasks]
+    for tree, net in enumerate(flow.nets):
+        emits[net.source].append((tree, net))
+    order = [(tree, net) for mine in emits for tree, net in mine]
+    columns = _task_columns(graph, flow, chip)
+    works = [static_work(t) for t in flow.tasks]
+    rows = [
+        (i, KIND_INDEX[kind], n, ring)
+        for i, pair in enumerate(works)
+        for ring, counts in enumerate(pair)
+        for kind, n in sorted(counts.items())
+    ]
+    work = np.array(rows, np.int64).reshape(-1, 4).T
+    links = Links(placement.grid)
+    used = np.unique(trees.link)
+    kinds = np.full(links.n_links, -1, np.int8)
+    kinds[used] = [LINKS.index(links.kind(int(link))) for link in used]
+    return Tables(
+        task_core=np.array(core_of_task(flow, packing, placement), np.int32),
+        **columns,
+        task_emit=np.cumsum([0] + [len(mine) for mine in emits]).astype(np.int32),
+        emit_tree=_i32(tree for tree, _ in order),
+        emit_class=_i32(CLASS[net.message] for _, net in order),
+        emit_lo=_i32(net.lo for _, net in order),
+        emit_n=_i32(net.n for _, net in order),
+        emit_residue=_i32(net.residue for _, net in order),
+        tree_root=trees.root,
+        tree_source=trees.source,
+        tree_first_local=trees.first_local,
+        tree_last_local=trees.last_local,
+        tree_task=_i32(net.source for net in flow.nets),
+        node_link=trees.link,
+        node_first_child=trees.first_child,
+        node_last_child=trees.last_child,
+        node_first_sink=trees.first_sink,
+        node_last_sink=trees.last_sink,
+        sink_core=trees.sink_core,
+        sink_task=trees.sink_task,
+        sink_base=trees.sink_base,
+        work_task=work[0].astype(np.int32),
+        work_kind=work[1].astype(np.int32),
+        work_count=work[2],
+        work_ring=work[3].astype(np.int32),
+        link_kind=kinds,
+    )
+
+
+def _i32(values: Iterable[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.fromiter(values, np.int32)
+
+
+def _kind(task: Task) -> int:
+    if task.on_host:
+        return HOST
+    return TILE if task.tile is not None else VECTOR
+
+
+def _task_columns(
+    graph: Graph, flow: Dataflow, chip: Chip
+) -> dict[str, "np.ndarray[tuple[int], np.dtype[np.int32 | np.int64]]"]:
+    """The task_* columns that do not depend on where a task runs."""
+    ops = {name: i for i, name in enumerate(op_names(graph))}
+    stages = {s.name: (i, s) for i, s in enumerate(graph.stages)}
+    linears = {lin.name: i for i, lin in enumerate(graph.linears)}
+    sites = {s.name: i for i, s in enumerate(graph.sites)}
+    periods = [1] * len(flow.tasks)
+    for net in flow.nets:
+        periods[net.source] = max(periods[net.source], net.period)
+    rows: list[tuple[int, ...]] = []
+    for task, sends in zip(flow.tasks, periods, strict=True):
+        ring, tile = task.ring, task.tile
+        index, stage = stages.get(task.op, (-1, None))
+        linear = tile.linear if tile else (stage.linear if stage and task.neurons else None)
+        work, per_token = static_work(task)
+        neurons = (tile.post, tile.n_post) if tile else (task.neurons or (0, 0))
+        rows.append(
+            (
+                _kind(task),
+                ops[task.op],
+                task.need,
+                task.extra,
+                ring.period if ring else sends,
+                ring.residue if ring else -1,
+                ring.window if ring else 0,
+                duration_ps(task, chip, work),
+                chip.timing.vector_ps * _instructions(per_token),
+                index if task.gathers else -1,
+                linears[linear] if linear else -1,
+                *neurons,
+                *((tile.pre, tile.n_pre) if tile else (0, 0)),
+                *(task.channels or (0, 0)),
+                sites[stage.site] if stage and task.channels and hasattr(stage, "site") else -1,
+            )
+        )
+    names = (
+        "kind op need extra period residue window ps ring_ps gathers linear "
+        "neuron_lo neuron_n pre n_pre channel_lo channel_n site"
+    ).split()
+    wide = {"need", "extra", "ps", "ring_ps"}
+    return {
+        f"task_{name}": np.array(column, np.int64 if name in wide else np.int32)
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }

@@ -1,0 +1,151 @@
+"""From a checkpoint to a verified program, in plain lines: pass, then its verifier."""
+
+from collections.abc import Callable, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from compiler import graph as graphs
+from compiler.frontends.read import read_model
+from compiler.graph import Graph
+from compiler.passes import dataflow as flows
+from compiler.passes import encode as encoding
+from compiler.passes import pack as packing
+from compiler.passes import place as placing
+from compiler.passes import route as routing
+from compiler.passes import tile as tiling
+from compiler.passes.bounds import bounds
+from compiler.passes.schedule import op_names, schedule
+from compiler.program import LinearArrays, Program, Prompt
+from compiler.statistics import shipped_profile
+from compiler.weights import Parameters, quantize
+from hw_models.chip import Chip, load_chip
+from hw_models.errors import BadInput
+
+Progress = Callable[[str, int, int], None]
+"""Called with (step, done, total)."""
+
+DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
+STEPS = ("read", "quantize", "encode", "tile", "dataflow", "pack", "place", "route", "schedule")
+
+
+def compile_model(
+    path: str | Path,
+    target: str = "loihi-like",
+    *,
+    coding: str = "bitwise",
+    k: float = 3.0,
+    prompt: bytes | None = None,
+    tokens: int = 64,
+    overrides: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Program:
+    """Read a checkpoint and map it onto a target.
+
+    Raises BadInput (files, values), Unsupported (model, coding), DoesNotFit (limits).
+    """
+    report = progress or (lambda step, done, total: None)
+    report("read", 0, len(STEPS))
+    chip = load_chip(target, overrides or {})
+    graph, tensors = read_model(Path(path))
+    chosen = Prompt(DEFAULT_PROMPT if prompt is None else prompt, tokens)
+    return compile_graph(graph, tensors, chip, coding=coding, k=k, prompt=chosen, report=report)
+
+
+def compile_graph(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    chip: Chip,
+    *,
+    coding: str = "bitwise",
+    k: float = 3.0,
+    prompt: Prompt | None = None,
+    dead: Set[int] = frozenset(),
+    report: Progress = lambda step, done, total: None,
+) -> Program:
+    """Map a graph and its tensors onto a chip; `dead` cores (physical numbers) stay unused."""
+    _check_options(k, prompt)
+    steps = iter(enumerate(STEPS))
+    next(steps)
+
+    def begin() -> None:
+        done, step = next(steps)
+        report(step, done, len(STEPS))
+
+    graphs.verify(graph)
+    begin()
+    parameters = quantize(graph, tensors)
+    statistics = shipped_profile()
+    begin()
+    codes = encoding.encode(graph, chip, coding, k)
+    encoding.verify(codes, graph, chip)
+    begin()
+    tiles = tiling.tile(graph, codes, chip, statistics.spikes_per_channel[coding])
+    tiling.verify(tiles, graph, chip)
+    begin()
+    flow = flows.dataflow(graph, tiles, chip)
+    flows.verify(flow, graph)
+    begin()
+    packed = packing.pack(flow, chip)
+    packing.verify(packed, flow, chip)
+    begin()
+    placed = placing.place(packed, chip, dead)
+    placing.verify(placed, packed, chip, dead)
+    begin()
+    trees = routing.route(flow, packed, placed, chip)
+    routing.verify(trees, flow, packed, placed)
+    begin()
+    tables = schedule(graph, codes, flow, packed, placed, trees, chip)
+    report("schedule", len(STEPS), len(STEPS))
+    bound = {c.site: c.bound for c in codes}
+    return Program(
+        graph=graph,
+        chip_text=chip.text,
+        coding=coding,
+        k=k,
+        codings={c.site: (c.coding, c.payload_bits) for c in codes},
+        partial_bits={lin.name: tiling.partial_bits(bound[lin.site]) for lin in graph.linears},
+        ops=op_names(graph),
+        task_names=tuple(t.name for t in flow.tasks),
+        n_cores=packed.n_cores,
+        n_chips=placed.n_chips,
+        max_streams=_max_streams(flow, packed, chip),
+        bounds=bounds(flow, placed, chip),
+        statistics={"origin": statistics.origin, "sha256": statistics.sha256},
+        prompt=prompt or Prompt(DEFAULT_PROMPT, 64),
+        tables=tables,
+        **_arrays(parameters),
+        source={"model": graph.model},
+    )
+
+
+def _check_options(k: float, prompt: Prompt | None) -> None:
+    if not 0.25 <= k <= 64:
+        raise BadInput(f"k is {k}", where="--k", fix="a value from 0.25 to 64; SpikingBrain uses 3")
+    if prompt is not None and not prompt.text:
+        raise BadInput("the prompt is empty", where="--prompt", fix="at least one character")
+    if prompt is not None and prompt.tokens < 1:
+        raise BadInput(f"{prompt.tokens} tokens to decode", where="--tokens", fix="at least 1")
+
+
+def _max_streams(flow: flows.Dataflow, packed: packing.Packing, chip: Chip) -> int:
+    """Independent sequences whose recurrent state and sums fit beside the first one's."""
+    used: dict[int, int] = {}
+    for unit, core in zip(flow.units, packed.core_of, strict=True):
+        if core >= 0:
+            used[core] = used.get(core, 0) + unit.state_bytes
+    return max(1, chip.core.state_memory // max(used.values()))
+
+
+def _arrays(parameters: Parameters) -> dict[str, Any]:
+    return {
+        "linears": {
+            name: LinearArrays(
+                s.w8.q.numpy(), s.w8.m.numpy(), s.w8.row_scale.numpy(), s.bias.numpy()
+            )
+            for name, s in parameters.linears.items()
+        },
+        "vectors": {name: v.numpy() for name, v in parameters.vectors.items()},
+        "embedding": parameters.embedding.numpy(),
+    }

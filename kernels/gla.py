@@ -1,0 +1,75 @@
+"""Gated linear attention (Yang et al., arXiv 2312.06635), as SpikingBrain-7B uses it.
+
+Per head: S_t = diag(exp(g_t)) S_{t-1} + k_t^T v_t;  o_t = d_k^-1/2 q_t S_t.
+The decay acts on the key dimension before the current token is added.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def log_gate(gate: Tensor, normalizer: int) -> Tensor:
+    """log of the decay per key channel: logsigmoid(gate) / normalizer, at most 0."""
+    return logsigmoid(gate) / normalizer
+
+
+def gla_step(
+    state: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token: (out [h, d_v], new state [h, d_k, d_v]); q, k, log_decay [h, d_k], v [h, d_v].
+
+    Elementwise products and one sum over d_k; no BLAS, so that the bits do not
+    depend on a library's blocking. float32.
+    """
+    state = state * log_decay.exp()[..., None] + k[..., None] * v[..., None, :]
+    scaled = q * q.shape[-1] ** -0.5
+    return (scaled[..., None] * state).sum(-2), state
+
+
+def gla_sequence(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+    """Token after token from an empty state: [batch, T, heads, d] -> [batch, T, heads, d_v]."""
+    batch, length, heads, d_k = q.shape
+    state = q.new_zeros(batch, heads, d_k, v.shape[-1])
+    out = []
+    for t in range(length):
+        o, state = gla_step(state, q[:, t], k[:, t], v[:, t], log_decay[:, t])
+        out.append(o)
+    return torch.stack(out, 1)
+
+
+def gla_chunk(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, chunk: int = 32) -> Tensor:
+    """The same by chunks, with autograd: matrix products inside a chunk, the state between.
+
+    With c_t the running sum of log decays inside a chunk, token t sees token s <= t
+    through exp(c_t - c_s) on every key channel. Both factors are taken relative to the
+    chunk's middle, so that neither leaves float32 while |c| stays below 160 in a chunk.
+    """
+    batch, length, heads, d_k = q.shape
+    d_v = v.shape[-1]
+    pad = -length % chunk
+    if pad:
+        q, k, v, log_decay = (
+            torch.nn.functional.pad(a, (0, 0, 0, 0, 0, pad)) for a in (q, k, v, log_decay)
+        )
+    n = (length + pad) // chunk
+
+    def by_chunk(a: Tensor) -> Tensor:
+        return a.float().reshape(batch, n, chunk, heads, -1).permute(0, 3, 1, 2, 4)
+
+    q, k, v, g = by_chunk(q * d_k**-0.5), by_chunk(k), by_chunk(v), by_chunk(log_decay)
+    c = g.cumsum(-2)  # [batch, heads, n, chunk, d_k]
+    total = c[..., -1:, :]
+    middle = total / 2
+    inside = (q * (c - middle).exp()) @ (k * (middle - c).exp()).transpose(-1, -2)
+    inside = inside.tril() @ v
+    added = (k * (total - c).exp()).transpose(-1, -2) @ v  # [batch, heads, n, d_k, d_v]
+    decay = total.squeeze(-2).exp()[..., None]
+    state = q.new_zeros(batch, heads, d_k, d_v)
+    before = []
+    for i in range(n):
+        before.append(state)
+        state = state * decay[:, :, i] + added[:, :, i]
+    across = (q * c.exp()) @ torch.stack(before, 2)
+    out = (inside + across).permute(0, 2, 3, 1, 4).reshape(batch, n * chunk, heads, d_v)
+    return out[:, :length]

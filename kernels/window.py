@@ -1,0 +1,56 @@
+"""Softmax attention over the last `window` tokens, the current one included.
+
+Keys and values are kept as int8 with one float32 scale per token and head (DESIGN 3.4).
+"""
+
+import torch
+from torch import Tensor
+
+
+def quantize_kv(x: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 [..., d] -> int8 [..., d] and float32 scale [...] = amax / 127 (1 for zeros)."""
+    amax = x.abs().amax(-1)
+    scale = torch.where(amax > 0, amax / 127, torch.ones_like(amax))
+    return (x / scale[..., None]).round().clamp(-127, 127).to(torch.int8), scale
+
+
+def dequantize_kv(q: Tensor, scale: Tensor) -> Tensor:
+    """int8 [..., d] and float32 [...] -> float32 [..., d]."""
+    return q.float() * scale[..., None]
+
+
+def window_step(q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: Tensor) -> Tensor:
+    """One token's attention: q [heads, d] over n cached tokens, oldest first -> [heads, d].
+
+    k, v int8 [n, kv_heads, d]; k_scale, v_scale float32 [n, kv_heads]. Products and
+    sums elementwise (no BLAS), so that the bits do not depend on a library.
+    """
+    heads, d = q.shape
+    group = heads // k.shape[1]
+    keys = dequantize_kv(k, k_scale).repeat_interleave(group, 1)  # [n, heads, d]
+    values = dequantize_kv(v, v_scale).repeat_interleave(group, 1)
+    score = (keys * (q * d**-0.5)).sum(-1)  # [n, heads]
+    p = (score - score.amax(0)).exp()
+    p = p / p.sum(0)
+    return (p[..., None] * values).sum(0)
+
+
+def fake_quantize_kv(x: Tensor) -> Tensor:
+    """quantize_kv and back, with a straight-through gradient."""
+    return x + (dequantize_kv(*quantize_kv(x.detach())) - x.detach())
+
+
+def window_sequence(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """A whole sequence: q [batch, T, heads, d], k, v [batch, T, kv_heads, d] -> like q.
+
+    For training and the fast executor; differentiable.
+    """
+    length, group = q.shape[1], q.shape[2] // k.shape[2]
+    k, v = (fake_quantize_kv(a).repeat_interleave(group, 2) for a in (k, v))
+    ahead = torch.arange(length, device=q.device)
+    distance = ahead[:, None] - ahead[None]
+    mask = (distance >= 0) & (distance < window)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+    )
+    return out.transpose(1, 2)
