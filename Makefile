@@ -43,7 +43,8 @@ build/untrained.pt: .venv/ready-demo
 	$(BIN)/python -m examples.byte_lm.untrained $@
 
 # .venv/unfinished stands while a set-up runs. Where it is found, the last one was interrupted and
-# may have left half a package behind, so we start over. pip itself comes after the marker.
+# may have left half a package behind, so we start over: stamps and interpreter go first and pip
+# comes after the marker, so that no half-made .venv ever looks usable.
 .PHONY: $(if $(wildcard .venv/unfinished),.venv/ready-demo .venv/ready-dev)
 
 define set-up
@@ -53,6 +54,7 @@ define set-up
 			exit 2; \
 		}; \
 		echo "making .venv with $(PYTHON)"; \
+		rm -rf .venv/ready-* .venv/bin; \
 		$(PYTHON) -m venv --clear --without-pip .venv; \
 	}
 	@touch .venv/unfinished
