@@ -1,0 +1,240 @@
+"""A run as a folder: written whole or not at all, checked when it is read.
+
+    run.json          what was run, format version, times (everything of Run but counters)
+    counters.json     {phase: {operation: {kind: count}}}
+    activity.parquet  site, token, v_th, counts: one row per (site, token)
+    events.parquet, timeline.perfetto   with a trace
+    SHA256SUMS        of all files above (`sha256sum -c SHA256SUMS` works)
+    provenance.json   host, date, versions, wall time, and the checksum of these
+
+All but provenance.json are the same bytes for the same run.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from compiler.activity import Activity
+from hw_models.errors import BadInput
+from simulator.result import Run
+from simulator.timeline import write_timeline
+from simulator.trace import Trace, write_events
+
+FORMAT: Final = "spikeloom-run-1"
+RUN, COUNTERS, ACTIVITY = "run.json", "counters.json", "activity.parquet"
+EVENTS, TIMELINE = "events.parquet", "timeline.perfetto"
+SUMS, PROVENANCE = "SHA256SUMS", "provenance.json"
+
+_HASHED: Final = (RUN, COUNTERS, ACTIVITY, EVENTS, TIMELINE)
+_AGAIN: Final = "run sbsim run again"
+_SCHEMA: Final = pa.schema(
+    [
+        ("site", pa.dictionary(pa.int32(), pa.string())),
+        ("token", pa.int32()),
+        ("v_th", pa.float32()),
+        ("counts", pa.list_(pa.int32())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A run read back; activity is None where none was recorded."""
+
+    run: Run
+    activity: Activity | None
+    provenance: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+def write_run(
+    folder: Path,
+    run: Run,
+    activity: Activity | None,
+    provenance: Mapping[str, Any],
+    trace: Trace | None = None,
+) -> Path:
+    """Write a run under a temporary name beside `folder`, then rename.
+
+    Returns the folder. BadInput if it exists already or cannot be written.
+    """
+    folder = folder.resolve()
+    if folder.exists():
+        raise BadInput("already exists", where=str(folder), fix="another --out, or remove it")
+    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    try:
+        work.mkdir(parents=True)
+        _write(work, run, activity, provenance, trace)
+        os.replace(work, folder)
+    except OSError as e:
+        raise BadInput(f"cannot be written: {e.strerror}", where=str(folder)) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def read_run(folder: Path) -> Stored:
+    """Read and check a run; BadInput names the file that is missing, truncated or altered."""
+    sums = _sums(folder)
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(f"{name} is missing", where=str(folder), fix=_AGAIN)
+        with path.open("rb") as file:
+            if file_digest(file, "sha256").hexdigest() != digest:
+                raise BadInput(f"{name} is truncated or altered", where=str(folder), fix=_AGAIN)
+    run = _run(folder)
+    activity = _activity(folder / ACTIVITY) if ACTIVITY in sums else None
+    return Stored(run, activity, _provenance(folder), (*sums, SUMS, PROVENANCE))
+
+
+def newest_run(folder: Path) -> Path:
+    """The run folder inside `folder` that was finished last; BadInput if there is none."""
+    found = [p.parent for p in folder.glob(f"*/{SUMS}")] if folder.is_dir() else []
+    if not found:
+        raise BadInput("no run here", where=str(folder), fix="sbsim run")
+    return max(found, key=lambda p: ((p / SUMS).stat().st_mtime_ns, p.name))
+
+
+def _write(
+    work: Path,
+    run: Run,
+    activity: Activity | None,
+    provenance: Mapping[str, Any],
+    trace: Trace | None,
+) -> None:
+    head = asdict(run)
+    counters = {p["name"]: p.pop("counters") for p in head["phases"]}
+    _write_text(work / RUN, _json({"format": FORMAT} | head))
+    _write_text(work / COUNTERS, _json(counters))
+    if activity is not None:
+        _write_activity(work / ACTIVITY, activity)
+    if trace is not None:
+        write_events(trace, work / EVENTS)
+        write_timeline(trace, work / TIMELINE)
+    lines = [f"{_digest(work / name)}  {name}\n" for name in _HASHED if (work / name).exists()]
+    _write_text(work / SUMS, "".join(lines))
+    body = {"provenance": dict(provenance), "sums": _digest(work / SUMS)}
+    _write_text(work / PROVENANCE, _json(body | {"sha256": _own_hash(body)}))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """The text, on the disk when this returns."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_activity(path: Path, activity: Activity) -> None:
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+        for site in activity.counts:
+            counts = activity.stacked(site)
+            tokens, n = counts.shape
+            index = pa.array(np.zeros(tokens, np.int32))
+            table = pa.table(
+                [
+                    pa.DictionaryArray.from_arrays(index, pa.array([site])),
+                    np.arange(tokens, dtype=np.int32),
+                    np.array(activity.v_th[site], np.float32),
+                    pa.ListArray.from_arrays(
+                        np.arange(0, tokens * n + 1, n, dtype=np.int32), counts.reshape(-1)
+                    ),
+                ],
+                schema=_SCHEMA,
+            )
+            writer.write_table(table)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """{file: sha256} as SHA256SUMS says; only our own names, and the needed ones among them."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError):
+        raise BadInput("not a run folder", where=str(folder), fix="sbsim run") from None
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if not {RUN, COUNTERS} <= set(sums) <= set(_HASHED):
+        raise BadInput(f"{SUMS} is truncated or altered", where=str(folder), fix=_AGAIN)
+    return sums
+
+
+def _run(folder: Path) -> Run:
+    head, counters = _load(folder, RUN), _load(folder, COUNTERS)
+    found = head.pop("format", None)
+    if found != FORMAT:
+        raise BadInput(
+            f"format {found}, this version reads {FORMAT}", where=str(folder / RUN), fix=_AGAIN
+        )
+    try:
+        for phase in head["phases"]:
+            phase["counters"] = counters[phase["name"]]
+        return TypeAdapter(Run).validate_python(head)
+    except (ValidationError, KeyError, TypeError) as e:
+        what = f"{len(e.errors())} wrong values" if isinstance(e, ValidationError) else f"no {e}"
+        raise BadInput(f"{RUN} does not describe a run: {what}", where=str(folder)) from None
+
+
+def _provenance(folder: Path) -> Mapping[str, Any]:
+    body = _load(folder, PROVENANCE)
+    own = body.pop("sha256", None)
+    if own != _own_hash(body) or body.get("sums") != _digest(folder / SUMS):
+        raise BadInput(f"{PROVENANCE} is truncated or altered", where=str(folder), fix=_AGAIN)
+    return dict(body["provenance"])
+
+
+def _load(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise BadInput(f"{name} is missing or no JSON", where=str(folder), fix=_AGAIN) from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{name} is no table of values", where=str(folder), fix=_AGAIN)
+    return found
+
+
+def _activity(path: Path) -> Activity:
+    """Rows back into lists over tokens; BadInput where they are not what we write."""
+    activity = Activity()
+    try:
+        file = pq.ParquetFile(path)
+        if not file.schema_arrow.equals(_SCHEMA):
+            raise BadInput(f"{path.name} has other columns", where=str(path.parent))
+        for i in range(file.num_row_groups):
+            _add_rows(activity, file.read_row_group(i))
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise BadInput(f"{path.name} cannot be read: {e}", where=str(path.parent)) from None
+    return activity
+
+
+def _add_rows(activity: Activity, table: pa.Table) -> None:
+    sites = table["site"].to_pylist()
+    v_th = table["v_th"].to_numpy()
+    lists = table["counts"].combine_chunks()
+    values = lists.values.to_numpy()
+    offsets = lists.offsets.to_numpy()
+    for i, site in enumerate(sites):
+        activity.add(site, values[offsets[i] : offsets[i + 1]], np.float32(v_th[i]))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, indent=1) + "\n"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _own_hash(body: Mapping[str, Any]) -> str:
+    return sha256(_json(body).encode()).hexdigest()
