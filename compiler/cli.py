@@ -1,0 +1,132 @@
+"""sbcompile: map a spiking language model onto a chip."""
+
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw_models.console import envelope, exit_codes, progress, prompt_bytes, version_text
+from hw_models.errors import BadInput, Usage
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+class Coding(StrEnum):
+    """Codings that --coding offers; which of them a target can do is checked by the compiler."""
+
+    bitwise = "bitwise"
+    ternary = "ternary"
+    graded = "graded"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version_text())
+        raise typer.Exit
+
+
+@app.command()
+@exit_codes()
+def sbcompile(
+    model: Annotated[
+        Path, typer.Argument(help="Checkpoint: a .pt or .safetensors file, or a model folder.")
+    ],
+    target: Annotated[
+        str, typer.Option(help="Chip to map onto: a shipped name or the path of a .toml file.")
+    ] = "loihi-like",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Program to write. [default: ./<MODEL's stem>.sbx]"),
+    ] = None,
+    coding: Annotated[
+        Coding, typer.Option(help="How integer counts become spikes.")
+    ] = Coding.bitwise,
+    k: Annotated[
+        float, typer.Option("--k", help="Threshold is mean |x| / k: larger means more spikes.")
+    ] = 3.0,
+    prompt: Annotated[
+        str | None, typer.Option(help="Prompt that `sbsim run` starts from by default.")
+    ] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="Read the prompt from this file, byte for byte.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens that `sbsim run` decodes by default.")] = 64,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one value of the target, such as core.synapse_memory=256KiB; repeatable.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the mapping summary as JSON.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Map MODEL onto a chip, write a program for sbsim and print the mapping summary."""
+    chosen = prompt_bytes(prompt, prompt_file)
+    overrides = _overrides(changes or ())
+    path = _destination(model, out)
+
+    from compiler.pipeline import compile_model  # torch: heavy, and --help must be instant
+    from compiler.summary import render, summary
+
+    with progress() as report:
+        program = compile_model(
+            model,
+            target,
+            coding=coding.value,
+            k=k,
+            prompt=chosen,
+            tokens=tokens,
+            overrides=overrides,
+            progress=report,
+        )
+        program.write(path)
+    found = summary(program)
+    if as_json:
+        typer.echo(envelope("mapping", {"program": str(path)} | found))
+    else:
+        render(found)
+        typer.echo(f"wrote {path}")
+
+
+def _overrides(changes: Sequence[str]) -> dict[str, str]:
+    """['core.lanes=8'] -> {'core.lanes': '8'}."""
+    found: dict[str, str] = {}
+    for change in changes:
+        key, equals, value = (part.strip() for part in change.partition("="))
+        if not (key and equals and value):
+            raise Usage(f"{change!r} sets nothing", where="--set", fix="--set core.lanes=8")
+        if found.setdefault(key, value) != value:
+            raise Usage(f"{key} is set twice", where="--set", fix="give one value")
+    return found
+
+
+def _destination(model: Path, out: Path | None) -> Path:
+    """Where to write; an impossible place is refused before the work, not after it."""
+    path = out or Path(f"{model.resolve().stem}.sbx")
+    if path.is_dir():
+        raise BadInput("is a folder", where=str(path), fix="name a file, such as model.sbx")
+    if path.resolve() == model.resolve():
+        raise Usage("this would overwrite the model", where=str(path), fix="another --out")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise BadInput("cannot write there", where=str(path), fix="another --out")
+    return path
+
+
+def main() -> None:
+    app(prog_name="sbcompile")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What a mapping came to: cores, chips, memory, distance from the lower bounds, and where
+every operation runs."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from compiler.operations import layers_folded, operations
+from compiler.program import Program
+
+WIDTH = 100
+
+
+def summary(program: Program) -> dict[str, Any]:
+    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
+    chip = program.chip
+    synapses = sum(linear.q.nbytes for linear in program.linears.values())
+    return {
+        "model": program.graph.model,
+        "profile": program.graph.profile,
+        "target": chip.name,
+        "title": chip.title,
+        "target_sha256": chip.text_hash,
+        "coding": program.coding,
+        "k": program.k,
+        "program_sha256": program.hash,
+        "n_cores": program.n_cores,
+        "n_chips": program.n_chips,
+        "max_streams": program.max_streams,
+        "macs_per_token": program.graph.macs(),
+        "synapse_bytes": synapses,
+        "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
+        "bounds": {name: dict(values) for name, values in program.bounds.items()},
+        "statistics": dict(program.statistics),
+        "prompt_bytes": len(program.prompt.text),
+        "tokens": program.prompt.tokens,
+        "operations": operations(program),
+    }
+
+
+def render(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print a summary; without a console to standard output, WIDTH columns at most."""
+    out = console or Console(highlight=False)
+    if not out.is_terminal or out.width > WIDTH:
+        out.width = WIDTH
+    names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
+    title = f"{found['model']} on {found['target']} ({names})"
+    out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    out.print(_totals(found))
+    out.print(_bounds(found))
+    out.print(_operations(found))
+
+
+def _totals(found: dict[str, Any]) -> Table:
+    used, have = found["synapse_bytes"], found["synapse_memory_bytes"]
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
+        ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
+        ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
+        ("streams at once", f"at most {found['max_streams']:,}"),
+        ("prompt", f"{found['prompt_bytes']:,} bytes, then {found['tokens']:,} tokens"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _bounds(found: dict[str, Any]) -> Table:
+    table = _table("Lower bounds: no mapping on this target can use fewer")
+    for name in ("", "achieved", "bound", "achieved / bound"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, row in found["bounds"].items():
+        least, achieved = row["bound"], row.get("achieved")
+        table.add_row(
+            name,
+            f"{achieved:,}" if achieved is not None else "",
+            f"{least:,}",
+            f"{row['ratio']:.3f}" if "ratio" in row else "",
+        )
+    return table
+
+
+def _operations(found: dict[str, Any]) -> Table:
+    table = _table("Where each operation runs (layers added up; operations share cores)")
+    table.add_column("operation")
+    table.add_column("times", justify="right")
+    table.add_column("cores", justify="right")
+    table.add_column("MACs/token", justify="right")
+    table.add_column("where")
+    table.add_column("why")
+    for row in layers_folded(found["operations"]):
+        table.add_row(
+            row["operation"],
+            str(row["layers"]),
+            f"{row['n_cores']:,}",
+            f"{row['macs']:,}" if row["macs"] else "",
+            row["where"],
+            row["why"],
+        )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+
+
+def _size(n_bytes: int) -> str:
+    """'1.6 MiB'."""
+    size, units = float(n_bytes), ["B", "KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    return f"{size:.4g} {units[0]}"

@@ -1,0 +1,161 @@
+"""What both command lines share: errors as sentences with exit codes, progress, result envelopes.
+
+Standard output carries the result only; everything here goes to standard error. Set
+SPIKELOOM_DEBUG=1 to see the traceback of any error.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from typing import Any, Final
+
+from hw_models.errors import BadInput, Bug, SpikeloomError, Usage
+
+Progress = Callable[[str, int, int], None]
+"""Called with (step, done, total)."""
+
+INTERRUPTED: Final = 130
+_QUIET_S: Final = 5.0  # between two lines about the same step, where nobody watches a bar
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Around a command: errors become 'error / at / fix' on stderr and their exit code."""
+    try:
+        yield
+    except SpikeloomError as error:
+        _tell(error)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _say("interrupted")
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise  # the reader of our output left; typer ends quietly
+    except OSError as error:
+        what = error.strerror or str(error)
+        _tell(BadInput(f"{what[:1].lower()}{what[1:]}", where=str(error.filename or "")))
+        raise SystemExit(BadInput.exit_code) from None
+    except Exception as error:
+        _tell(Bug(f"internal error: {type(error).__name__}: {error}"))
+        raise SystemExit(Bug.exit_code) from None
+
+
+def _tell(error: SpikeloomError) -> None:
+    """Called while the error is handled, so that a traceback can be shown on demand."""
+    if os.environ.get("SPIKELOOM_DEBUG") == "1":
+        _say(traceback.format_exc().rstrip())
+    fix = error.fix
+    if isinstance(error, Bug) and not fix:
+        fix = "this is our mistake: please report it, with what SPIKELOOM_DEBUG=1 shows"
+    _say(f"error: {error.what}")
+    for label, text in (("at", error.where), ("fix", fix)):
+        if text:
+            _say(f"  {label}: {text}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar with rate and time left on a terminal, else a plain line now and then; on stderr."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        last: tuple[int, int] = (0, 0)  # done, total
+
+        def show(step: str, done: int, total: int) -> None:
+            nonlocal last
+            if done < last[0] or total != last[1]:
+                bar.reset(task, total=total)  # another count starts: so does its rate
+            bar.update(task, description=step, completed=done, total=total)
+            last = done, total
+
+        yield show
+
+
+def _lines(clock: Callable[[], float] = time.monotonic) -> Progress:
+    """One line when a step begins and ends, and every few seconds in between."""
+    told, told_s, began, began_s = "", -_QUIET_S, 0, 0.0
+
+    def show(step: str, done: int, total: int) -> None:
+        nonlocal told, told_s, began, began_s
+        now = clock()
+        if step != told:
+            began, began_s = done, now
+        elif done < total and now - told_s < _QUIET_S:
+            return
+        rate = (done - began) / (now - began_s) if done > began and now > began_s else 0.0
+        left = f", {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        _say(f"{step}: {done} of {total}{left}")
+        told, told_s = step, now
+
+    return show
+
+
+def envelope(name: str, result: Mapping[str, Any]) -> str:
+    """What --json prints: {"format": "spikeloom-<name>", "version": 1, "result": ...}."""
+    return json.dumps({"format": f"spikeloom-{name}", "version": 1, "result": result}, indent=1)
+
+
+def version_text() -> str:
+    """'spikeloom 0.1.0'."""
+    try:
+        return f"spikeloom {installed_version('spikeloom')}"
+    except PackageNotFoundError:
+        return "spikeloom (run from its source folder, not installed)"
+
+
+def prompt_bytes(text: str | None, path: str | os.PathLike[str] | None) -> bytes | None:
+    """--prompt or --prompt-file as bytes; None when neither was given.
+
+    Raises BadInput for an empty prompt or a file that cannot be read.
+    """
+    if text is not None and path is not None:
+        raise Usage("two prompts", where="--prompt and --prompt-file", fix="give one of them")
+    if path is not None:
+        try:
+            with open(path, "rb") as file:
+                prompt = file.read()
+        except OSError as error:
+            raise BadInput(f"cannot read the prompt: {error.strerror}", where=str(path)) from None
+    elif text is not None:
+        prompt = os.fsencode(text)
+    else:
+        return None
+    if not prompt:
+        where = str(path) if path is not None else "--prompt"
+        raise BadInput("the prompt is empty", where=where, fix="at least one character")
+    return prompt
