@@ -39,7 +39,7 @@ def sbcompile(
     ] = "loihi-like",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Program to write. [default: ./<MODEL's stem>.sbx]"),
+        typer.Option("--out", "-o", help="Program to write. (default: ./<MODEL's stem>.sbx)"),
     ] = None,
     coding: Annotated[
         Coding, typer.Option(help="How integer counts become spikes.")

@@ -1,0 +1,163 @@
+"""sbsim: run a compiled program, and report what a run cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw_models.console import envelope, exit_codes, progress, prompt_bytes, version_text
+from hw_models.errors import BadInput, Usage
+
+RUNS = Path("runs")
+"""Where run folders go by default, and where `sbsim report` looks for the newest."""
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Simulate a program that sbcompile wrote, and report what a token costs.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version_text())
+        raise typer.Exit
+
+
+@app.callback()
+def sbsim(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Simulate a program that sbcompile wrote, and report what a token costs."""
+
+
+@app.command()
+@exit_codes()
+def run(
+    program: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROGRAM", help="Program to run. (default: the only .sbx here)"),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Start from this text. (default: the program's prompt)")
+    ] = None,
+    prompt_file: Annotated[Path | None, typer.Option(help="Start from this file's bytes.")] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens to decode after the prompt. (default: as compiled)"),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(help="Tokens that a core holds sums of at once. (default: the target's)"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder to write. (default: runs/<model>-<target>-<n>)"),
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Record every event: a Parquet table and a timeline.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Recompute with the canonical executor; differing is exit 6."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Simulate PROGRAM event by event and write a run folder."""
+    chosen = prompt_bytes(prompt, prompt_file)
+    path = program or _only_program(Path())
+    if out is not None and out.exists():
+        raise BadInput("already exists", where=str(out), fix="another --out, or remove it")
+
+    from compiler.program import Program  # heavy, and --help must be instant
+    from simulator.api import simulate
+    from simulator.outcome import outcome, render
+
+    found = Program.read(path)
+    with progress() as report:
+        done = simulate(
+            found,
+            prompt=chosen,
+            tokens=tokens,
+            trace=trace,
+            check=check,
+            slots=slots,
+            out=out,
+            progress=report,
+        )
+    result = outcome(done)
+    if as_json:
+        typer.echo(envelope("outcome", result))
+    else:
+        render(result)
+
+
+@app.command()
+@exit_codes()
+def report(
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN_DIR", help="Run folder. (default: the newest in runs/)"),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare with fp16, int8, DEVICE:fp16, DEVICE:int8 or dense-int8-on-chip; "
+            "repeatable. (default: fp16 and int8)",
+        ),
+    ] = None,
+    streams: Annotated[
+        int, typer.Option(help="Independent sequences that share the static power.")
+    ] = 1,
+    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("report.html"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
+    ] = False,
+) -> None:
+    """Price a run: joules, time and sparsity, level by level, beside the same model unspiked."""
+    if html.is_dir():
+        raise BadInput("is a folder", where=str(html), fix="--html report.html")
+
+    from simulator.report import build_report  # heavy, and --help must be instant
+    from simulator.report_html import render_html
+    from simulator.report_text import render_text
+    from simulator.run_folder import newest_run, read_run
+
+    stored = read_run(run_dir or newest_run(RUNS))
+    found = build_report(stored.run, baseline or ("fp16", "int8"), streams)
+    render_html(found, stored.run, html, activity=stored.activity, provenance=stored.provenance)
+    if as_json:
+        typer.echo(envelope("report", found.to_json()))
+    else:
+        render_text(found)
+        typer.echo(f"wrote {html}")
+
+
+def _only_program(folder: Path) -> Path:
+    """The one .sbx in a folder."""
+    found = sorted(folder.glob("*.sbx"))
+    if not found:
+        raise BadInput("no .sbx here", where=str(folder.resolve()), fix="sbcompile MODEL")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise Usage(
+            f"{len(found)} programs here: {names}",
+            where=str(folder.resolve()),
+            fix=f"sbsim run {found[0].name}",
+        )
+    return found[0]
+
+
+def main() -> None:
+    app(prog_name="sbsim")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What `sbsim run` prints: the text, how fast it came, and what a token costs on the chip."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from simulator.report import build_report
+from simulator.result import Run
+from simulator.si import interval, si, whole
+
+_HEAD = ("model", "target", "profile", "coding", "k", "program_hash")
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """Plain JSON values: seconds, and joules and watts of the simulated chips."""
+    found = build_report(run, ()).to_json()
+    return {
+        **{name: found[name] for name in _HEAD},
+        "text": run.text,
+        "prompt": list(run.prompt),
+        "generated": list(run.generated),
+        **found["headline"],
+        "events": dict(run.events),
+    }
+
+
+def render(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print an outcome; without a console to standard output."""
+    out = console or Console(highlight=False)
+    out.print(printable(found["text"]), markup=False, soft_wrap=True)
+    out.print()
+    first = f"{si(found['time_to_first_token_s'], 's')} ({len(found['prompt'])} tokens of prompt)"
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        ("time to first token", first),
+        ("rate", si(found["tokens_per_s"], "token/s")),
+        (f"energy per token ({found['phase']})", _span(found["joules_per_token"], "J")),
+        ("power of all chips", _span(found["watts"], "W")),
+        ("chips, cores", f"{whole(found['chips'])}, {whole(found['cores'])}"),
+    ):
+        table.add_row(name, value)
+    out.print(table)
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: a model may write any byte, also to a terminal."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _span(found: dict[str, float], unit: str) -> str:
+    if found["low"] == found["high"]:
+        return si(found["nominal"], unit)
+    return f"{si(found['nominal'], unit)} ({interval(found['low'], found['high'], unit)})"
