@@ -1,0 +1,38 @@
+"""What several tests of the whole project look at."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", {})
+    if command.params or not inner:
+        yield name, command
+    for word, child in inner.items():
+        yield from _below(f"{name} {word}", child)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Folder of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def commands() -> Mapping[str, Any]:
+    """Every command with options, such as "sbsim run", and its click form."""
+    from compiler.cli import app as sbcompile
+    from simulator.cli import app as sbsim
+
+    groups = {"sbcompile": sbcompile, "sbsim": sbsim}
+    return {
+        name: command
+        for program, app in groups.items()
+        for name, command in _below(program, typer.main.get_command(app))
+    }
