@@ -156,7 +156,8 @@ class Program:
                 found[f"linears/{name}/{f.name}"] = getattr(linear, f.name)
         found |= {f"vectors/{name}": v for name, v in self.vectors.items()}
         found["embedding"] = self.embedding
-        return dict(sorted(found.items()))
+        # the file format stores plain buffers: a strided view would be written wrongly
+        return {name: np.ascontiguousarray(a) for name, a in sorted(found.items())}
 
     @cached_property
     def header(self) -> dict[str, Any]:

@@ -1,0 +1,278 @@
+"""Drive the event engine: compute what stages ask for, sample, and start the next token.
+
+The engine carries the integers; this is where float work is done once per (operation,
+token) on the gathered vector, with the very functions the canonical executor uses.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compiler.activity import Activity
+from compiler.graph import Logits, Site, Stage
+from compiler.program import Program
+from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
+from kernels.linear import linear_output
+from kernels.stage import STAGES
+from kernels.threshold import absmax16, count, mean_abs
+from simulator.hot import state as hot
+from simulator.hot.engine import run as run_events
+from simulator.hot.engine import start_token
+from simulator.machine import RING, enlarged, fixed_arrays, fresh_state, margin_of
+
+BATCH = 1 << 18
+"""Events between two looks at the clock (and at Ctrl-C)."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """What came out of the engine, token by token.
+
+    logits_ps[i], logits[i]: of the i-th token whose head ran; snapshots: the engine's
+    counters when a phase ended.
+    """
+
+    activity: Activity = field(default_factory=Activity)
+    sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
+    logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    logits_ps: dict[int, int] = field(default_factory=dict)
+
+
+class Simulation:
+    """One sequence on one program. Feed it tokens; it yields logits with their times.
+
+    slots: token slots per core (at most the target's); all_logits: run the head for every
+    token, not only for those that are sampled from (the last of the prompt, then each).
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        slots: int | None = None,
+        first_logits: int = 0,
+        trace: Callable[[Rows], None] | None = None,
+        keep_sums: bool = False,
+    ) -> None:
+        most = program.chip.core.token_slots
+        slots = most if slots is None else slots
+        if not 1 <= slots <= most:
+            raise BadInput(
+                f"{slots} token slots; the program was compiled for {most}",
+                where="--slots",
+                fix=f"1 to {most}, or compile with --set core.token_slots={slots}",
+            )
+        self.program, self.first_logits, self.trace = program, first_logits, trace
+        self.keep_sums = keep_sums
+        self.fixed = fixed_arrays(program, slots)
+        self.state = fresh_state(program, self.fixed, first_logits, trace is not None)
+        self.found = Trajectory()
+        self.started = 0
+        self._margin = margin_of(program)
+        self._embed = program.task_names.index("host.embed")
+        self._tokens: list[int] = []
+        self._memory: dict[object, object] = {}
+        self._v_th: dict[tuple[str, int], Tensor] = {}
+        self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
+        self._linears = {
+            name: (torch.from_numpy(a.row_scale.copy()), torch.from_numpy(a.bias.copy()))
+            for name, a in program.linears.items()
+        }
+
+    @property
+    def now_ps(self) -> int:
+        return int(self.state.reg[hot.R_NOW])
+
+    @property
+    def events(self) -> int:
+        return int(self.state.reg[hot.R_EVENTS])
+
+    def start(self, token: int, time_ps: int) -> None:
+        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id."""
+        if not 0 <= token < self.program.graph.vocab:
+            raise BadInput(
+                f"token id {token}; the vocabulary has {self.program.graph.vocab}",
+                where=f"token {self.started}",
+            )
+        self._tokens.append(token)
+        self._make_room()
+        start_token(self.fixed, self.state, self._embed, self.started, time_ps)
+        self.started += 1
+
+    def _make_room(self) -> None:
+        reg = self.state.reg
+        while (
+            reg[hot.R_HEAP] + self._margin > self.state.heap_time.size
+            or min(reg[hot.R_FREE], reg[hot.R_FREE_VALUES]) < self._margin
+        ):
+            self.state = enlarged(self.state)
+            reg = self.state.reg
+
+    @torch.inference_mode()
+    def advance(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Run until every started token is finished; yields (token, ps, logits) as they reach
+        the host, and (-1, ps, empty) now and then so that a caller can show progress.
+
+        Raises the run's own errors: lost or late messages, overflow, an unfinished token.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            while True:
+                why = run_events(self.fixed, self.state, self._margin, BATCH)
+                if why == hot.EMPTY:
+                    break
+                if why == hot.ERROR:
+                    raise self._error()
+                if why == hot.GROW:
+                    self.state = enlarged(self.state)
+                elif why == hot.TRACE_FULL:
+                    self.flush_trace()
+                elif why == hot.PAUSE:
+                    yield -1, self.now_ps, np.zeros(0, np.float32)
+                else:
+                    yield from self._answer()
+        finally:
+            torch.set_num_threads(threads)
+        self._check_finished()
+
+    def flush_trace(self) -> None:
+        """Hand the trace rows gathered so far to the trace's owner."""
+        rows = int(self.state.reg[hot.R_TRACE])
+        if self.trace is not None and rows:
+            self.trace(self.state.trace[:rows].copy())
+            self.state.reg[hot.R_TRACE] = 0
+
+    def _answer(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Compute stages that are ready; report logits that reached the host."""
+        reg = self.state.reg
+        queue = self.state.ready[: reg[hot.R_READY]].tolist()
+        reg[hot.R_READY] = 0
+        for what, index, token, ps in queue:
+            if what == 0:
+                self._stage(self.program.graph.stages[index], index, token)
+            else:
+                self.found.logits_ps[token] = ps
+                yield token, ps, self.found.logits[token]
+
+    def _stage(self, stage: Stage, index: int, token: int) -> None:
+        """One stage of one token, on the whole vector; its counts go back to the engine."""
+        row = token % RING
+        self.state.stage_left[index, row] = self.state.stage_all[index]
+        x = STAGES[stage.kind](
+            stage, self._vectors, self._memory, self._operand(stage, token, row), token
+        )
+        if isinstance(stage, Logits):
+            self.found.logits[token] = x.numpy()
+            return
+        site = self.program.graph.site(stage.site)
+        if site.threshold == "absmax16" and token < self.first_logits:
+            self._memory.pop(("x", token), None)
+            return
+        v_th = threshold(site, x, self.program.k)
+        counts = count(x, v_th, site=site.name, token=token).numpy()
+        self._v_th[site.name, token] = v_th
+        position = [s.name for s in self.program.graph.sites].index(site.name)
+        offset = int(self.fixed.site_offset[position])
+        self.state.counts[row, offset : offset + site.n] = counts
+        self.found.activity.add(site.name, counts, np.float32(v_th))
+
+    def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
+        """The preceding linear's float output, or the token's embedding."""
+        if stage.linear is None:
+            return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
+        names = [lin.name for lin in self.program.graph.linears]
+        position = names.index(stage.linear)
+        lo, hi = self.fixed.linear_offset[position : position + 2]
+        sums = self.state.stage_sums[row, lo:hi].copy()
+        if self.keep_sums:
+            self.found.sums.setdefault(stage.linear, []).append(sums)
+        v_th = self._v_th.pop((self.program.graph.linears[position].site, token))
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+
+    def _check_finished(self) -> None:
+        """An empty queue with an open (operation, token) is an error that names it."""
+        fired = self.state.next_fire
+        behind = np.flatnonzero(fired < self.started)
+        if behind.size == 0:
+            return
+        task = int(behind[np.argmin(fired[behind])])
+        token = int(fired[task])
+        got = int(self.state.got[task, token % int(self.fixed.slots[0])])
+        tables = self.program.tables
+        kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
+        raise Bug(
+            f"token {token} never finished: got {got} of {int(tables.task_need[task])} {kinds}; "
+            f"missing from {', '.join(self._senders(task)) or 'no sender'}",
+            where=f"operation {self.program.ops[tables.task_op[task]]}, "
+            f"task {self.program.task_names[task]}, core {int(tables.task_core[task])}",
+        )
+
+    def _senders(self, task: int) -> list[str]:
+        """Tasks that were to send to `task` and, for this token, have not or were lost."""
+        names = self.program.task_names
+        trees = self.program.tables.tree_task
+        found = []
+        for tree, sinks in sinks_by_tree(self.program).items():
+            if task in sinks:
+                found.append(f"tree {tree} of {names[int(trees[tree])]}")
+        return found[:4] + (["..."] if len(found) > 4 else [])
+
+    def _error(self) -> SpikeloomError:
+        reg = self.state.reg
+        code, task, token, place, detail = (
+            int(reg[r]) for r in (hot.R_ERROR, hot.R_E1, hot.R_E2, hot.R_E3, hot.R_E4)
+        )
+        name = self.program.task_names[task]
+        where = f"task {name}, core {int(self.program.tables.task_core[task])}, token {token}"
+        if code == hot.E_ACCUMULATOR:
+            return DoesNotFit(
+                f"the accumulator of neuron {place} would be {detail}, beyond int32", where=where
+            )
+        if code == hot.E_PARTIAL:
+            return DoesNotFit(f"partial sum {detail} of neuron {place} is too wide", where=where)
+        return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
+
+
+_MESSAGES = {
+    hot.E_LOST_SPIKES: "the marker announces {place} spikes, {detail} arrived",
+    hot.E_NO_AXON: "core {place} has no axon {detail} here",
+    hot.E_NO_NEURON: "a partial sum for neuron {detail} reached core {place}",
+    hot.E_LATE: "a message of class {detail} came to core {place} after the token had fired",
+    hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
+    hot.E_RING: "operands of stage {place} still wait for token {detail}",
+}
+
+
+def threshold(site: Site, x: Tensor, k: float) -> Tensor:
+    """V_th of one token at a site (DESIGN 3.1)."""
+    return absmax16(x) if site.threshold == "absmax16" else mean_abs(x, k)
+
+
+def sinks_by_tree(program: Program) -> dict[int, list[int]]:
+    """Sink tasks of every tree, by walking it."""
+    t = program.tables
+    found: dict[int, list[int]] = {}
+    for tree, root in enumerate(t.tree_root):
+        sinks = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
+        todo = [int(root)] if root >= 0 else []
+        while todo:
+            node = todo.pop()
+            sinks += range(t.node_first_sink[node], t.node_last_sink[node])
+            todo += range(t.node_first_child[node], t.node_last_child[node])
+        found[tree] = [int(t.sink_task[s]) for s in sinks]
+    return found
+
+
+def prefill(simulation: Simulation, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Start all tokens at once and run until all are finished; yields (token, ps)."""
+    for token in tokens:
+        simulation.start(token, 0)
+    for token, ps, _ in simulation.advance():
+        yield token, ps
