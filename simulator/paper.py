@@ -22,11 +22,17 @@ SOURCE: Final = (
 )
 
 _ON_TOP: Final = {
-    "arithmetic": "synops",
-    "memory": "+ memory",
-    "network": "+ network",
-    "rest": "+ vector work",
-    STATIC: "+ static",
+    "arithmetic": ("synops", "this run's ledger from here on, at the target's own prices and node"),
+    "memory": (
+        "+ memory",
+        "weights, axon tables and sums, where a synop's price does not hold them",
+    ),
+    "network": ("+ network", "messages injected, flits over links, deliveries"),
+    "rest": (
+        "+ vector work",
+        "neuron updates, encoding, norms, attention, gates, state, host bits",
+    ),
+    STATIC: ("+ static", "power of all chips that hold a tile, over the wall time"),
 }
 
 
@@ -167,8 +173,8 @@ def target_steps(
     """Cumulative pJ per MAC of the run's ledger, beside the same level of 45 nm baselines."""
     return tuple(
         Step(
-            f"on {target}: {_ON_TOP[level]}",
-            "this run's ledger, at the target's own prices and node",
+            f"on {target}: {_ON_TOP[level][0]}",
+            _ON_TOP[level][1],
             None,
             Cell(pj, fp16.get(level), int8.get(level)),
         )
