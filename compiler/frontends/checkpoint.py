@@ -1,0 +1,187 @@
+"""Checkpoint files, recognised by content, read without running code from them.
+
+model.pt              torch.save({"format": "spikeloom-checkpoint-1", "config", "state_dict"}),
+                      or a bare state dict with config.json beside it
+model.safetensors     with config.json beside it
+folder                config.json and model.safetensors, as published models come
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shown
+from typing import Any, Final
+
+from safetensors import safe_open
+from torch import Tensor
+
+from compiler.frontends.torch_zip import AGAIN, CONVERT, load_zip, refuse_code
+from hw_models.errors import BadInput, SpikeloomError, Unsupported
+
+FORMAT: Final = "spikeloom-checkpoint-1"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MAX_CONFIG: Final = 1 << 24  # bytes
+
+_OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a file holds; tensors lie in the mapped file until they are used."""
+
+    name: str  # of the model, for outputs
+    where: str  # for messages
+    config: Mapping[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def model_name(path: Path) -> str:
+    """The folder's name, or the file's without its suffix."""
+    path = path.resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read a file or folder.
+
+    Raises BadInput for what is missing, damaged or unsafe, Unsupported for other formats.
+    """
+    with damage_to(path):
+        return _folder(path) if path.is_dir() else _file(path, _start(path))
+
+
+@contextmanager
+def damage_to(path: Path) -> Iterator[None]:
+    """BadInput for whatever readers raise on damaged files: KeyError, EOFError, struct.error..."""
+    try:
+        yield
+    except SpikeloomError:
+        raise
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except Exception as error:
+        what = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise BadInput(f"truncated or altered: {what}", where=str(path), fix=AGAIN) from None
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file that is there and not empty."""
+    if not path.exists():
+        raise BadInput("no such model", where=str(path), fix="check the path")
+    if not path.is_file():
+        raise BadInput("neither a file nor a folder", where=str(path))
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        raise BadInput("the file is empty", where=str(path), fix=AGAIN)
+    return start
+
+
+def _folder(path: Path) -> Checkpoint:
+    config = read_config(path / CONFIG)
+    if (path / WEIGHTS).is_file():
+        return Checkpoint(model_name(path), str(path), config, _safetensors(path / WEIGHTS))
+    if (path / f"{WEIGHTS}.index.json").exists():
+        raise Unsupported(
+            "weights in several files are not read yet",
+            where=str(path),
+            fix=f"merge them into one {WEIGHTS}",
+        )
+    raise BadInput(f"the folder has no {WEIGHTS}", where=str(path), fix=f"add {WEIGHTS}")
+
+
+def _file(path: Path, start: bytes) -> Checkpoint:
+    if start.startswith(b"PK\x03\x04"):
+        return _torch(path)
+    if start[8:9] == b"{":  # after the length of the header
+        tensors = _safetensors(path)
+        return Checkpoint(model_name(path), str(path), _config_beside(path), tensors)
+    if start.startswith(b"\x80"):
+        with path.open("rb") as file:
+            refuse_code(file.read(MAX_CONFIG), path)
+        raise BadInput("a bare pickle, not torch's zip format", where=str(path), fix=CONVERT)
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic):
+            raise Unsupported(f"{name} is not read", where=str(path), fix=CONVERT)
+    raise BadInput(
+        f"neither a torch nor a safetensors file: it begins with {start!r}",
+        where=str(path),
+        fix=f"a .pt file, a .safetensors file, or a folder with {CONFIG}",
+    )
+
+
+def _torch(path: Path) -> Checkpoint:
+    found = load_zip(path)
+    if isinstance(found, dict) and {"format", "config", "state_dict"} <= set(found):
+        if found["format"] != FORMAT:
+            raise BadInput(
+                f"format {shown(found['format'])}, this version reads {FORMAT!r}", where=str(path)
+            )
+        config, tensors = found["config"], found["state_dict"]
+        if not isinstance(config, dict):
+            raise BadInput("config is not a dict", where=str(path), fix=CONVERT)
+    else:
+        config, tensors = _config_beside(path), found
+    named = isinstance(tensors, dict) and all(
+        isinstance(n, str) and isinstance(t, Tensor) for n, t in tensors.items()
+    )
+    if not named:
+        raise BadInput("no state dict: not a dict of tensors", where=str(path), fix=CONVERT)
+    _check_storage(tensors, path)
+    return Checkpoint(model_name(path), str(path), config, dict(tensors))
+
+
+def _check_storage(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Every element has bytes of its own in the file, so that copies stay as small as it is."""
+    claimed = 0
+    for name, tensor in tensors.items():
+        n_bytes = tensor.numel() * tensor.element_size()
+        held = tensor.untyped_storage().nbytes()
+        if n_bytes > held:
+            raise BadInput(
+                f"tensor {name} claims {n_bytes} bytes, its storage has {held}",
+                where=str(path),
+                fix="save contiguous tensors",
+            )
+        claimed += n_bytes
+    size = path.stat().st_size
+    if claimed > size:
+        raise BadInput(
+            f"tensors claim {claimed} bytes, the file has {size}: some share their storage",
+            where=str(path),
+            fix="save clones: {name: tensor.clone() for ...}",
+        )
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors over the mapped file; the format itself excludes overlaps and code."""
+    with safe_open(path, framework="pt") as file:
+        if "spikeloom" in (file.metadata() or {}):
+            raise BadInput("a compiled program, not a model", where=str(path), fix="sbsim run")
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    config = path.with_name(CONFIG)
+    if not config.exists():
+        raise BadInput(
+            "weights without the model's shape",
+            where=str(path),
+            fix=f"put {CONFIG} beside it, or {CONVERT}",
+        )
+    return read_config(config)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config.json; BadInput if it is missing, too large, or no JSON object."""
+    if not path.is_file():
+        raise BadInput(f"no {path.name}", where=str(path.parent), fix=f"add the {path.name}")
+    if path.stat().st_size > MAX_CONFIG:
+        raise BadInput(f"larger than {MAX_CONFIG} bytes", where=str(path))
+    with damage_to(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise BadInput("not a JSON object", where=str(path))
+    return found

@@ -1,0 +1,106 @@
+"""`.pt` files without running code: the archive and its pickle are checked before torch opens them.
+
+`weights_only=True` alone is not enough: it inflates compressed entries, calls `bytearray` with any
+size, and accepts a tensor of 10^12 elements over a storage of four bytes.
+"""
+
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from hw_models.errors import BadInput
+
+CONVERT: Final = (
+    'save plain tensors: torch.save({"format": "spikeloom-checkpoint-1", "config": {...}, '
+    '"state_dict": model.state_dict()}, "model.pt"), or use safetensors'
+)
+AGAIN: Final = "copy or save the file again"
+
+MAX_ENTRIES: Final = 100_000
+MAX_PICKLE: Final = 1 << 24  # bytes; names and shapes of 100,000 tensors need less
+
+_PLAIN: Final = re.compile(
+    r"collections OrderedDict"
+    r"|torch\._utils _rebuild_(parameter|tensor_v[23])"
+    r"|torch\.nn\.parameter Parameter"
+    r"|torch(\.storage)? \w+Storage"
+    r"|torch (b?float|u?int|half|double|long|short|bool)\w*"
+)
+"""What the pickle of a state dict names: `module name`."""
+
+_CALLS: Final = {"GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
+
+
+def load_zip(path: Path) -> object:
+    """What torch.save wrote: dicts, numbers, text and tensors over the mapped file.
+
+    Raises BadInput for an archive that is altered, compressed, not torch's, or holds code; and
+    what zipfile, pickletools and torch raise on one that is truncated.
+    """
+    refuse_code(_checked_pickle(path), path)
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+def refuse_code(pickle: bytes, path: Path) -> None:
+    """BadInput if a pickle names anything but tensors and their storages; nothing is run."""
+    named: dict[str, None] = {}
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if "UNICODE" in opcode.name:
+            strings.append(str(argument))
+        elif opcode.name == "STACK_GLOBAL":  # takes module and name from the stack
+            named[".".join(strings[-2:])] = None
+        elif opcode.name in _CALLS and not _PLAIN.fullmatch(str(argument)):
+            named[str(argument).replace(" ", ".", 1)] = None
+    if named:
+        most = 5
+        listed = ", ".join(list(named)[:most]) + (", ..." if len(named) > most else "")
+        raise BadInput(
+            f"holds code or objects, not only tensors: it names {listed}",
+            where=str(path),
+            fix=CONVERT,
+        )
+
+
+def _checked_pickle(path: Path) -> bytes:
+    """data.pkl of an archive in which every entry is plain, whole and inside the file."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        _check_entries(entries, path)
+        names = [e.filename for e in entries]
+        folder = names[0].partition("/")[0] if names else ""
+        if f"{folder}/data.pkl" not in names:
+            raise BadInput(
+                "a zip archive, but not one that torch.save wrote", where=str(path), fix=CONVERT
+            )
+        if any(not name.startswith(f"{folder}/") for name in names):
+            raise BadInput("an archive of several folders", where=str(path), fix=CONVERT)
+        if f"{folder}/constants.pkl" in names:
+            raise BadInput("a TorchScript archive, which holds code", where=str(path), fix=CONVERT)
+        if archive.getinfo(f"{folder}/data.pkl").file_size > MAX_PICKLE:
+            raise BadInput(f"data.pkl is larger than {MAX_PICKLE} bytes", where=str(path))
+        broken = archive.testzip()
+        if broken is not None:
+            raise BadInput(f"entry {broken} is altered (checksum)", where=str(path), fix=AGAIN)
+        return archive.read(f"{folder}/data.pkl")
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
+    if len(entries) > MAX_ENTRIES or len({e.filename for e in entries}) < len(entries):
+        raise BadInput("too many entries, or two of one name", where=str(path))
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise BadInput(
+                f"entry {entry.filename} is compressed; torch.save stores plainly",
+                where=str(path),
+                fix="save it with torch.save, without zipping it again",
+            )
+    claimed, size = sum(e.file_size for e in entries), path.stat().st_size
+    if claimed > size:
+        raise BadInput(
+            f"entries claim {claimed} bytes, the file has {size}", where=str(path), fix=AGAIN
+        )
