@@ -1,5 +1,9 @@
 """Where every operation of a program runs, and why; the summary and the simulator both tell it.
 
+event-driven    on cores, spike by spike, on integers
+neuron program  on cores, once per token when its inputs are complete, on floats
+host            outside the chip
+
 Imports the graph and the program only: the simulator may use it.
 """
 
@@ -12,18 +16,18 @@ import numpy as np
 from compiler.graph import Gla, Linear, Logits, Residual, Stage, Swiglu, Window
 from compiler.program import HOST, Program
 
-EVENTS: Final = "cores, event-driven"
-NEURONS: Final = "cores, neuron program"
+EVENTS: Final = "event-driven"
+NEURONS: Final = "neuron program"
 ON_HOST: Final = "host"
 
-_SPIKING: Final = "each spike adds its row of 8-bit weights; a silent channel costs nothing"
-_DENSE: Final = "each nonzero channel sends its 16-bit value (graded); the model keeps it dense"
+_SPIKING: Final = "a spike adds its row of 8-bit weights"
+_DENSE: Final = "dense in the model: 16-bit values"
 _STAGES: Final = {
-    Residual: "adds the last sums to the residual stream, then RMS norm",
-    Gla: "gates and a float state per head, in token order",
-    Window: "softmax over keys and values kept on its cores",
-    Swiglu: "SiLU(gate) x up, channel by channel",
-    Logits: "scales the head's sums to logits and sends them to the host",
+    Residual: "residual stream and RMS norm, floats",
+    Gla: "gates and float state, token by token",
+    Window: "softmax over stored keys and values",
+    Swiglu: "SiLU(gate) x up, floats",
+    Logits: "scales sums, sends them to the host",
 }
 
 

@@ -84,12 +84,12 @@ def _bounds(found: dict[str, Any]) -> Table:
 
 
 def _operations(found: dict[str, Any]) -> Table:
-    table = _table("Where each operation runs (layers added up; operations share cores)")
+    table = _table("How each operation runs (layers added up; operations share cores)")
     table.add_column("operation")
     table.add_column("times", justify="right")
     table.add_column("cores", justify="right")
     table.add_column("MACs/token", justify="right")
-    table.add_column("where")
+    table.add_column("runs")
     table.add_column("why")
     for row in layers_folded(found["operations"]):
         table.add_row(

@@ -1,0 +1,262 @@
+"""sbcompile as typed: what it writes and prints, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import compiler.pipeline
+from compiler.cli import app
+from compiler.frontends.config import GlaSwaConfig
+from compiler.program import Program
+from examples.byte_lm.model import random_checkpoint
+from hw_models import errors
+
+TOY = Path(__file__).resolve().parents[2] / "hw_models" / "chips" / "toy.toml"
+TINY = GlaSwaConfig(
+    vocab_size=256,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=48,
+    sliding_window=8,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder that holds tiny.pt only."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(random_checkpoint(TINY, seed=0), "tiny.pt")
+    return tmp_path
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(w) for w in words], prog_name="sbcompile")
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def toy_with(folder, old, new):
+    """A copy of the toy chip's file with one change."""
+    text = TOY.read_text()
+    assert text.count(old) == 1, old
+    (folder / "changed.toml").write_text(text.replace(old, new))
+    return "changed.toml"
+
+
+def test_a_program_is_written_beside_the_user_and_named_after_the_model(folder):
+    done = call("tiny.pt", "--target", "toy")
+    assert done.exit_code == 0, done.stderr
+    assert {p.name for p in folder.iterdir()} == {"tiny.pt", "tiny.sbx"}
+    assert done.stdout.rstrip().endswith("wrote tiny.sbx")
+    for step in compiler.pipeline.STEPS:
+        assert f"{step}: " in done.stderr
+        assert f"{step}: " not in done.stdout
+
+
+def test_options_reach_the_program(folder):
+    done = call(
+        *("tiny.pt", "--target", "toy", "-o", "other.sbx", "--coding", "ternary", "--k", "2"),
+        *(
+            "--prompt",
+            "né",
+            "--tokens",
+            "5",
+            "--set",
+            "core.lanes = 8",
+            "--set",
+            "core.in_axons=99",
+        ),
+    )
+    assert done.exit_code == 0, done.stderr
+    program = Program.read(folder / "other.sbx")
+    assert (program.coding, program.k) == ("ternary", 2.0)
+    assert (program.prompt.text, program.prompt.tokens) == ("né".encode(), 5)
+    assert (program.chip.core.lanes, program.chip.core.in_axons) == (8, 99)
+
+
+def test_a_prompt_file_is_taken_byte_for_byte(folder):
+    (folder / "prompt").write_bytes(b"\xff\x00\r\n")
+    assert call("tiny.pt", "--target", "toy", "--prompt-file", "prompt").exit_code == 0
+    assert Program.read(folder / "tiny.sbx").prompt.text == b"\xff\x00\r\n"
+
+
+def test_the_same_command_writes_the_same_bytes(folder):
+    assert call("tiny.pt", "--target", "toy", "-o", "a.sbx").exit_code == 0
+    assert call("tiny.pt", "--target", "toy", "-o", "b.sbx").exit_code == 0
+    assert (folder / "a.sbx").read_bytes() == (folder / "b.sbx").read_bytes()
+
+
+def test_json_is_the_whole_of_stdout(folder):
+    done = call("tiny.pt", "--target", "toy", "--json")
+    found = json.loads(done.stdout)
+    program = Program.read(folder / "tiny.sbx")
+    assert (found["format"], found["version"]) == ("spikeloom-mapping", 1)
+    result = found["result"]
+    assert result["program"] == "tiny.sbx"
+    assert result["program_sha256"] == program.hash
+    assert (result["n_cores"], result["n_chips"]) == (program.n_cores, program.n_chips)
+
+
+def missing_model(folder):
+    return "nowhere.pt"
+
+
+def cut_model(folder):
+    (folder / "cut.pt").write_bytes((folder / "tiny.pt").read_bytes()[:2000])
+    return "cut.pt"
+
+
+def text_as_model(folder):
+    (folder / "notes.pt").write_text("hello")
+    return "notes.pt"
+
+
+def empty_file(folder):
+    (folder / "empty").touch()
+    return "tiny.pt", "--prompt-file", "empty"
+
+
+def unknown_target(folder):
+    return "tiny.pt", "--target", "loihi-lik"
+
+
+def key_with_a_typo(folder):
+    return "tiny.pt", "--target", toy_with(folder, "lanes = 4", "lames = 4")
+
+
+def negative_energy(folder):
+    return "tiny.pt", "--target", toy_with(folder, '"1 pJ"', '"-1 pJ"')
+
+
+def farads(folder):
+    return "tiny.pt", "--target", toy_with(folder, '"1 pJ"', '"5 pF"')
+
+
+def no_toml(folder):
+    (folder / "changed.toml").write_text("core = {")
+    return "tiny.pt", "--target", "changed.toml"
+
+
+def small_memory(folder):
+    return "tiny.pt", "--target", "toy", "--set", "core.synapse_memory=16 B"
+
+
+REFUSED = [
+    (missing_model, 3, ["nowhere.pt"]),
+    (cut_model, 3, ["cut.pt"]),
+    (text_as_model, 3, ["notes.pt"]),
+    (empty_file, 3, ["the prompt is empty", "empty"]),
+    (unknown_target, 3, ["loihi-lik", "loihi-like, toy", "fix:"]),
+    (key_with_a_typo, 3, ["changed.toml", "core.lames", "lanes"]),
+    (negative_energy, 3, ["changed.toml", "cost.", "-1 pJ"]),
+    (farads, 3, ["changed.toml", "cost.", "'5 pF' is not a number with one of", "pJ"]),
+    (no_toml, 3, ["changed.toml", "not a TOML file"]),
+    (small_memory, 5, ["synapse memory"]),
+    ("tiny.pt --prompt=", 3, ["the prompt is empty", "--prompt"]),
+    ("tiny.pt --prompt-file nowhere", 3, ["nowhere"]),
+    ("tiny.pt --prompt a --prompt-file tiny.pt", 2, ["--prompt and --prompt-file"]),
+    ("tiny.pt --tokens 0", 3, ["--tokens"]),
+    ("tiny.pt --k 0", 3, ["--k"]),
+    ("tiny.pt --k nan", 3, ["--k"]),
+    ("tiny.pt --set core.lanes", 2, ["core.lanes", "--set"]),
+    ("tiny.pt --set core.lanes=1 --set core.lanes=2", 2, ["set twice"]),
+    ("tiny.pt --set core.lames=1", 3, ["core.lames", "lanes"]),
+    ("tiny.pt --set core.lanes=0", 3, ["core.lanes", "more than 0"]),
+    ("tiny.pt --out .", 3, ["is a folder"]),
+    ("tiny.pt --out nowhere/a.sbx", 3, ["nowhere"]),
+    ("tiny.pt --out tiny.pt", 2, ["overwrite"]),
+    ("tiny.pt --coding morse", 2, ["morse", "bitwise"]),
+    ("tiny.pt --frobnicate", 2, ["--frobnicate"]),
+    ("", 2, ["model"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    REFUSED,
+    ids=[w if isinstance(w, str) else w.__name__ for w, _, _ in REFUSED],
+)
+def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_behind(folder, words, code, said):
+    words = words.split() if isinstance(words, str) else words(folder)
+    words = (words,) if isinstance(words, str) else words
+    before = contents(folder)
+    done = call(*words)
+    assert done.exit_code == code, done.stderr
+    assert [w for w in said if w not in done.stderr] == []
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr
+    assert done.stdout == ""
+    assert contents(folder) == before
+
+
+def test_a_refusal_keeps_the_program_that_was_there(folder):
+    assert call("tiny.pt", "--target", "toy").exit_code == 0
+    before = contents(folder)
+    assert call(*small_memory(folder)).exit_code == 5
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "error", [e for e in vars(errors).values() if isinstance(e, type)], ids=lambda e: e.__name__
+)
+def test_every_error_says_what_where_and_how(folder, monkeypatch, error):
+    def fail(*_, **__):
+        raise error("too [much]", where="layer 3", fix="less")
+
+    monkeypatch.setattr(compiler.pipeline, "compile_model", fail)
+    done = call("tiny.pt")
+    assert done.exit_code == error.exit_code
+    assert done.stderr == "error: too [much]\n  at: layer 3\n  fix: less\n"
+
+
+def test_our_own_failure_asks_for_a_report_and_shows_its_traceback_on_demand(folder, monkeypatch):
+    def fail(*_, **__):
+        return 1 // 0
+
+    monkeypatch.setattr(compiler.pipeline, "compile_model", fail)
+    done = call("tiny.pt")
+    assert done.exit_code == 1
+    assert "internal error: ZeroDivisionError" in done.stderr and "report" in done.stderr
+    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("SPIKELOOM_DEBUG", "1")
+    assert "Traceback" in call("tiny.pt").stderr
+
+
+def test_interrupting_leaves_nothing_and_is_130(folder, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    before = contents(folder)
+    monkeypatch.setattr(Program, "write", interrupt)
+    done = call("tiny.pt", "--target", "toy")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert contents(folder) == before
+
+
+def test_a_full_disk_is_no_bug_of_ours(folder, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "tiny.sbx")
+
+    monkeypatch.setattr(Program, "write", full)
+    done = call("tiny.pt", "--target", "toy")
+    assert done.exit_code == 3
+    assert "no space left on device" in done.stderr and "tiny.sbx" in done.stderr
+
+
+def test_version_names_the_project():
+    done = call("--version")
+    assert done.exit_code == 0 and done.stdout.startswith("spikeloom ")
