@@ -72,11 +72,11 @@ def test_each_argument_is_named(root, commands):
 def test_examples_in_the_documents_use_flags_that_exist(root, commands):
     for document in documents(root):
         for line in re.findall(r"^\s*((?:sbcompile|sbsim) .+)$", document.read_text(), re.M):
-            line = line.partition("#")[0]
-            names = [n for n in commands if line.startswith(n + " ")]
+            typed = line.partition("#")[0]
+            names = [n for n in commands if typed.startswith(n + " ")]
             assert names, f"{document.name}: {line}"
             known = flags_of(commands[max(names, key=len)]) | {"--help"}
-            assert set(FLAG.findall(line)) <= known, f"{document.name}: {line}"
+            assert set(FLAG.findall(typed)) <= known, f"{document.name}: {line}"
 
 
 def test_every_exit_code_is_in_the_table(root):

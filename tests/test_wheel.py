@@ -76,6 +76,7 @@ def type_in(installed, tmp_path) -> Callable[..., str]:
             env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
