@@ -19,9 +19,10 @@ from compiler.passes.bounds import bounds
 from compiler.passes.schedule import op_names, schedule
 from compiler.program import LinearArrays, Program, Prompt
 from compiler.statistics import shipped_profile
-from compiler.weights import Parameters, quantize
+from compiler.weights import quantize
 from hw_models.chip import Chip, load_chip
 from hw_models.errors import BadInput
+from kernels.canonical import Numbers
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
@@ -75,7 +76,7 @@ def compile_graph(
 
     graphs.verify(graph)
     begin()
-    parameters = quantize(graph, tensors)
+    numbers = quantize(graph, tensors)
     statistics = shipped_profile()
     begin()
     codes = encoding.encode(graph, chip, coding, k)
@@ -115,7 +116,7 @@ def compile_graph(
         statistics={"origin": statistics.origin, "sha256": statistics.sha256},
         prompt=prompt or Prompt(DEFAULT_PROMPT, 64),
         tables=tables,
-        **_arrays(parameters),
+        **_arrays(numbers),
         source={"model": graph.model},
     )
 
@@ -138,14 +139,12 @@ def _max_streams(flow: flows.Dataflow, packed: packing.Packing, chip: Chip) -> i
     return max(1, chip.core.state_memory // max(used.values()))
 
 
-def _arrays(parameters: Parameters) -> dict[str, Any]:
+def _arrays(numbers: Numbers) -> dict[str, Any]:
     return {
         "linears": {
-            name: LinearArrays(
-                s.w8.q.numpy(), s.w8.m.numpy(), s.w8.row_scale.numpy(), s.bias.numpy()
-            )
-            for name, s in parameters.linears.items()
+            name: LinearArrays(w8.q.numpy(), w8.m.numpy(), w8.row_scale.numpy(), bias.numpy())
+            for name, (w8, bias) in numbers.linears.items()
         },
-        "vectors": {name: v.numpy() for name, v in parameters.vectors.items()},
-        "embedding": parameters.embedding.numpy(),
+        "vectors": {name: v.numpy() for name, v in numbers.vectors.items()},
+        "embedding": numbers.embedding.numpy(),
     }

@@ -145,6 +145,11 @@ class Program:
     def chip(self) -> Chip:
         return chip_from_text(self.chip_text, "program")
 
+    @property
+    def host_core(self) -> int:
+        """Number of the host's place, beyond every core."""
+        return int(self.tables.task_core.max())
+
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every array by its name in the file, names sorted."""

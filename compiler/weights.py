@@ -1,34 +1,14 @@
 """Integer weights of a fused linear, and the float parameters that stay float."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from compiler.graph import Graph, Linear
 from hw_models.errors import BadInput
-from kernels.linear import W8, quantize_w8
-
-
-@dataclass(frozen=True, slots=True)
-class Synapses:
-    """What a fused linear holds on chip: W8 weights (DESIGN 3.3) and a float32 bias.
-
-    bias is float32[n_post], zeros where the model has none.
-    """
-
-    w8: W8
-    bias: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """All numbers of a quantised model: integer linears, float vectors, the embedding."""
-
-    linears: dict[str, Synapses]
-    vectors: dict[str, Tensor]  # float32, by checkpoint name (norm weights)
-    embedding: Tensor  # float32[vocab, hidden]
+from kernels.canonical import Numbers
+from kernels.linear import quantize_w8
 
 
 def take_rows(tensor: Tensor, rows: tuple[int, ...]) -> Tensor:
@@ -55,7 +35,7 @@ def fuse(linear: Linear, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
     )
 
 
-def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Parameters:
+def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Numbers:
     """Turn a checkpoint's float tensors into W8 synapses; BadInput for NaN or infinity."""
     for name in sorted(tensors):
         if not torch.isfinite(tensors[name]).all():
@@ -63,7 +43,7 @@ def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Parameters:
     linears = {}
     for linear in graph.linears:
         weight, bias = fuse(linear, tensors)
-        linears[linear.name] = Synapses(quantize_w8(weight), bias)
+        linears[linear.name] = (quantize_w8(weight), bias)
     named = {getattr(s, "weight", None) for s in graph.stages} - {None}
     vectors = {str(n): tensors[str(n)].float() for n in sorted(map(str, named))}
-    return Parameters(linears, vectors, tensors[graph.embedding].float())
+    return Numbers(linears, vectors, tensors[graph.embedding].float())

@@ -54,3 +54,8 @@ def count(x: Tensor, v_th: Tensor, *, site: str = "", token: int = 0) -> Tensor:
     if not (quotient.abs() < 2.0**31).all():
         raise BadInput("a count of 2^31 or more", where=f"site {site}, token {token}")
     return quotient.to(torch.int32)
+
+
+def threshold(rule: str, x: Tensor, k: float) -> Tensor:
+    """V_th of a site by its rule: `absmax16` or `mean-abs`."""
+    return absmax16(x) if rule == "absmax16" else mean_abs(x, k)

@@ -1,1 +1,13 @@
 """The asynchronous event engine, its counters, traces and reports."""
+
+from typing import Any
+
+__all__ = ["report", "simulate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "simulate":  # heavy: imported when used
+        from simulator.api import simulate
+
+        return simulate
+    raise AttributeError(name)

@@ -78,6 +78,7 @@ def run(
     from compiler.program import Program  # heavy, and --help must be instant
     from simulator.api import simulate
     from simulator.outcome import outcome, render
+    from simulator.run_folder import newest_run
 
     found = Program.read(path)
     with progress() as report:
@@ -91,9 +92,9 @@ def run(
             out=out,
             progress=report,
         )
-    result = outcome(done)
+    result = {"run_dir": str(out or newest_run(RUNS))} | outcome(done)
     if as_json:
-        typer.echo(envelope("outcome", result))
+        typer.echo(envelope("run", result))
     else:
         render(result)
 

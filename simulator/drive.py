@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.activity import Activity
-from compiler.graph import Logits, Site, Stage
+from compiler.graph import Logits, Stage
 from compiler.program import Program
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
 from kernels.linear import linear_output
 from kernels.stage import STAGES
-from kernels.threshold import absmax16, count, mean_abs
+from kernels.threshold import count, threshold
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
@@ -75,7 +75,7 @@ class Simulation:
         self.found = Trajectory()
         self.started = 0
         self._margin = margin_of(program)
-        self._embed = program.task_names.index("host.embed")
+        self.embed = program.task_names.index("host.embed")
         self._tokens: list[int] = []
         self._memory: dict[object, object] = {}
         self._v_th: dict[tuple[str, int], Tensor] = {}
@@ -102,7 +102,7 @@ class Simulation:
             )
         self._tokens.append(token)
         self._make_room()
-        start_token(self.fixed, self.state, self._embed, self.started, time_ps)
+        start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
     def _make_room(self) -> None:
@@ -175,7 +175,7 @@ class Simulation:
         if site.threshold == "absmax16" and token < self.first_logits:
             self._memory.pop(("x", token), None)
             return
-        v_th = threshold(site, x, self.program.k)
+        v_th = threshold(site.threshold, x, self.program.k)
         counts = count(x, v_th, site=site.name, token=token).numpy()
         self._v_th[site.name, token] = v_th
         position = [s.name for s in self.program.graph.sites].index(site.name)
@@ -248,11 +248,6 @@ _MESSAGES = {
     hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
     hot.E_RING: "operands of stage {place} still wait for token {detail}",
 }
-
-
-def threshold(site: Site, x: Tensor, k: float) -> Tensor:
-    """V_th of one token at a site (DESIGN 3.1)."""
-    return absmax16(x) if site.threshold == "absmax16" else mean_abs(x, k)
 
 
 def sinks_by_tree(program: Program) -> dict[int, list[int]]:

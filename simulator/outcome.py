@@ -26,7 +26,7 @@ def outcome(run: Run) -> dict[str, Any]:
 
 
 def render(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print an outcome; without a console to standard output."""
+    """Print an outcome and its `run_dir`; without a console to standard output."""
     out = console or Console(highlight=False)
     out.print(printable(found["text"]), markup=False, soft_wrap=True)
     out.print()
@@ -41,6 +41,7 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     ):
         table.add_row(name, value)
     out.print(table)
+    out.print(f"wrote {found['run_dir']}", markup=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -88,6 +88,7 @@ class Mapped:
     operation: str
     kind: str
     where: str
+    why: str
     layers: int
     macs: int
     cores: int
@@ -255,9 +256,9 @@ def _paper(run: Run, phase: PhaseReport, original: Phase) -> PaperTable:
 
 
 def _mapping(run: Run) -> tuple[Mapped, ...]:
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = {}
     for name, op in run.operations.items():
-        key = (layer_kind(name), str(op["kind"]), str(op["where"]))
+        key = (layer_kind(name), str(op["kind"]), str(op["where"]), str(op.get("why", "")))
         groups.setdefault(key, []).append(op)
     return tuple(
         Mapped(

@@ -113,7 +113,7 @@ def _file(path: Path, start: bytes) -> Checkpoint:
 
 
 def _torch(path: Path) -> Checkpoint:
-    found = load_zip(path)
+    found, n_bytes = load_zip(path)
     if isinstance(found, dict) and {"format", "config", "state_dict"} <= set(found):
         if found["format"] != FORMAT:
             raise BadInput(
@@ -129,29 +129,27 @@ def _torch(path: Path) -> Checkpoint:
     )
     if not named:
         raise BadInput("no state dict: not a dict of tensors", where=str(path), fix=CONVERT)
-    _check_storage(tensors, path)
+    _check_storage(tensors, n_bytes, path)
     return Checkpoint(model_name(path), str(path), config, dict(tensors))
 
 
-def _check_storage(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Every element has bytes of its own in the file, so that copies stay as small as it is."""
+def _check_storage(tensors: Mapping[str, Tensor], n_bytes: int, path: Path) -> None:
+    """Every element has bytes of its own among the archive's, so that copies stay as small."""
     claimed = 0
     for name, tensor in tensors.items():
-        n_bytes = tensor.numel() * tensor.element_size()
-        held = tensor.untyped_storage().nbytes()
-        if n_bytes > held:
+        needed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        if needed > held:
             raise BadInput(
-                f"tensor {name} claims {n_bytes} bytes, its storage has {held}",
+                f"tensor {name} claims {needed} bytes, its storage has {held}",
                 where=str(path),
                 fix="save contiguous tensors",
             )
-        claimed += n_bytes
-    size = path.stat().st_size
-    if claimed > size:
+        claimed += needed
+    if claimed > n_bytes:
         raise BadInput(
-            f"tensors claim {claimed} bytes, the file has {size}: some share their storage",
+            f"tensors claim {claimed} bytes, the file holds {n_bytes} for them",
             where=str(path),
-            fix="save clones: {name: tensor.clone() for ...}",
+            fix="save clones of tensors that share a storage: {name: tensor.clone() for ...}",
         )
 
 

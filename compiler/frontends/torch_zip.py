@@ -35,14 +35,18 @@ _PLAIN: Final = re.compile(
 _CALLS: Final = {"GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 
 
-def load_zip(path: Path) -> object:
-    """What torch.save wrote: dicts, numbers, text and tensors over the mapped file.
+def load_zip(path: Path) -> tuple[object, int]:
+    """What torch.save wrote (dicts, numbers, text, tensors over the mapped file), and how many
+    bytes of tensor data the archive holds.
 
     Raises BadInput for an archive that is altered, compressed, not torch's, or holds code; and
     what zipfile, pickletools and torch raise on one that is truncated.
     """
-    refuse_code(_checked_pickle(path), path)
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    if path.suffix == ".safetensors":  # torch.load would go by the name
+        raise BadInput("a torch file named .safetensors", where=str(path), fix="rename it to .pt")
+    pickle, n_bytes = _checked_archive(path)
+    refuse_code(pickle, path)
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True), n_bytes
 
 
 def refuse_code(pickle: bytes, path: Path) -> None:
@@ -66,8 +70,8 @@ def refuse_code(pickle: bytes, path: Path) -> None:
         )
 
 
-def _checked_pickle(path: Path) -> bytes:
-    """data.pkl of an archive in which every entry is plain, whole and inside the file."""
+def _checked_archive(path: Path) -> tuple[bytes, int]:
+    """data.pkl, and the bytes under data/; every entry is plain, whole and inside the file."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         _check_entries(entries, path)
@@ -86,7 +90,8 @@ def _checked_pickle(path: Path) -> bytes:
         broken = archive.testzip()
         if broken is not None:
             raise BadInput(f"entry {broken} is altered (checksum)", where=str(path), fix=AGAIN)
-        return archive.read(f"{folder}/data.pkl")
+        n_bytes = sum(e.file_size for e in entries if e.filename.startswith(f"{folder}/data/"))
+        return archive.read(f"{folder}/data.pkl"), n_bytes
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:

@@ -95,7 +95,8 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     s.tree_sent[tree, kind] += times
     arrive = start + f.hop_ps[k] + (flits - 1) * f.flit_ps[k]
     schedule(s, arrive, tie, (HOP << KIND_SHIFT) | (root << INDEX_SHIFT) | m)
-    trace(s, start, flits * f.flit_ps[k], T_INJECT, core, task, token, kind, times)
+    deliveries = times * (f.tree_fan_out[tree] - f.tree_last_local[tree] + f.tree_first_local[tree])
+    trace(s, start, flits * f.flit_ps[k], T_INJECT, core, task, token, kind, deliveries)
 
 
 @njit(cache=True)

@@ -4,19 +4,18 @@ Every linear is one whole integer product; every float operation is the function
 the simulator calls. What it returns is what a functional simulation must equal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.graph import Graph, Logits, Site
-from compiler.weights import Parameters
-from kernels.linear import exact_linear, linear_output
+from kernels.linear import W8, exact_linear, linear_output
 from kernels.stage import STAGES
-from kernels.threshold import absmax16, count, mean_abs
+from kernels.threshold import count, threshold
 
 
 @dataclass(slots=True)
@@ -32,30 +31,38 @@ class TokenTrace:
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
-def threshold(site: Site, x: Tensor, k: float) -> Tensor:
-    """V_th of one token at a site, by the site's rule (DESIGN 3.1)."""
-    return absmax16(x) if site.threshold == "absmax16" else mean_abs(x, k)
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A quantised model's numbers: (W8, float32 bias) per linear, norm vectors, embedding."""
+
+    linears: Mapping[str, tuple[W8, Tensor]]
+    vectors: Mapping[str, Tensor]
+    embedding: Tensor
 
 
 @torch.inference_mode()
 def execute(
-    graph: Graph, parameters: Parameters, tokens: Sequence[int], k: float = 3.0
+    graph: Any, numbers: Numbers, tokens: Sequence[int], k: float = 3.0
 ) -> Iterator[TokenTrace]:
-    """Yield one trace per token; state is carried between them. Raises BadInput (kernels.threshold)."""
+    """Yield one trace per token; state is carried between them.
+
+    graph: a compiler.graph.Graph (only its fields are read). Raises BadInput
+    (kernels.threshold, kernels.linear).
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        memory: dict[object, object] = {}
+        memory: dict[object, Any] = {}
         for position, token in enumerate(tokens):
-            yield _token(graph, parameters, memory, token, position, k)
+            yield _token(graph, numbers, memory, token, position, k)
     finally:
         torch.set_num_threads(threads)
 
 
 def _token(
-    graph: Graph,
-    parameters: Parameters,
-    memory: dict[object, object],
+    graph: Any,
+    numbers: Numbers,
+    memory: dict[object, Any],
     token: int,
     position: int,
     k: float,
@@ -64,19 +71,19 @@ def _token(
     spikes: dict[str, tuple[Tensor, Tensor]] = {}  # site -> counts, V_th
     for stage in graph.stages:
         if stage.linear is None:
-            y = parameters.embedding[token]
+            y = numbers.embedding[token]
         else:
-            linear, synapses = graph.linear(stage.linear), parameters.linears[stage.linear]
+            linear, (w8, bias) = graph.linear(stage.linear), numbers.linears[stage.linear]
             counts, v_th = spikes.pop(linear.site)
-            sums = exact_linear(counts, synapses.w8)
+            sums = exact_linear(counts, w8)
             trace.sums[linear.name] = sums.numpy()
-            y = linear_output(sums, v_th, synapses.w8.row_scale, synapses.bias)
-        x = STAGES[stage.kind](stage, parameters.vectors, memory, y, position)
-        if isinstance(stage, Logits):
+            y = linear_output(sums, v_th, w8.row_scale, bias)
+        x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
+        if stage.kind == "logits":
             trace.logits = x.numpy()
             continue
         site = graph.site(stage.site)
-        v_th = threshold(site, x, k)
+        v_th = threshold(site.threshold, x, k)
         counts = count(x, v_th, site=site.name, token=position)
         spikes[site.name] = counts, v_th
         trace.counts[site.name] = counts.numpy()

@@ -1,0 +1,195 @@
+"""Simulate a program and keep what it did: the Python face of `sbsim run`."""
+
+import datetime
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.operations import operations
+from compiler.program import Program
+from hw_models.errors import BadInput
+from kernels.coding import density
+from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.drive import Simulation
+from simulator.hot import state as hot
+from simulator.reference import compare
+from simulator.result import Phase, Run, SiteActivity
+from simulator.run_folder import write_run
+from simulator.trace import Trace, trace_of
+
+Progress = Callable[[str, int, int], None]
+RUNS = Path("runs")
+
+
+def simulate(
+    program: Program,
+    *,
+    prompt: bytes | None = None,
+    tokens: int | None = None,
+    trace: bool = False,
+    check: bool = False,
+    slots: int | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
+
+    check: compare every count, sum and logit with the canonical executor (GateFailed).
+    Raises BadInput for an empty prompt or a number of tokens below 1.
+    """
+    began = time.perf_counter()
+    chosen = tuple(program.prompt.text if prompt is None else prompt)
+    wanted = program.prompt.tokens if tokens is None else tokens
+    if not chosen:
+        raise BadInput("the prompt is empty", where="--prompt", fix="at least one character")
+    if wanted < 1:
+        raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
+    rows: list[NDArray[np.int64]] = []
+    simulation = Simulation(
+        program,
+        slots=slots,
+        first_logits=0 if check else len(chosen) - 1,
+        trace=rows.append if trace else None,
+        keep_sums=check,
+    )
+    report = progress or (lambda step, done, total: None)
+    generated, phases = _sequence(simulation, chosen, wanted, report)
+    if check:
+        compare(program, simulation.found, (*chosen, *generated[:-1]), report)
+    run = _result(program, simulation, chosen, generated, phases)
+    events = trace_of(program, np.concatenate(rows)) if rows else None
+    _write(run, simulation, out, events, time.perf_counter() - began)
+    return run
+
+
+def _sequence(
+    simulation: Simulation, prompt: tuple[int, ...], wanted: int, report: Progress
+) -> tuple[list[int], list[Phase]]:
+    """Prefill, then decode token by token; counters are cut where a phase ends."""
+    program = simulation.program
+    facts = tree_facts(program)
+    before = Snapshot.of(simulation.state)
+    for token in prompt:
+        simulation.start(token, 0)
+    logits = np.zeros(0, np.float32)
+    end = 0
+    for token, ps, found in simulation.advance():
+        if token >= 0:
+            logits, end = found, ps
+        report("prefill", int(simulation.state.next_fire.min()), len(prompt))
+    after = Snapshot.of(simulation.state)
+    phases = [Phase("prefill", len(prompt), 0, end, counters(program, facts, after.since(before)))]
+    generated = [int(logits.argmax())]
+    start, before = end, after
+    while len(generated) < wanted:
+        simulation.start(generated[-1], end)
+        for token, ps, found in simulation.advance():
+            if token >= 0:
+                logits, end = found, ps
+        generated.append(int(logits.argmax()))
+        report("decode", len(generated), wanted)
+    if wanted > 1:
+        seen = Snapshot.of(simulation.state).since(before)
+        counts = counters(program, facts, seen)
+        phases.append(Phase("decode", wanted - 1, start, end, counts))
+    simulation.flush_trace()
+    check_conservation(program, facts, simulation.state)
+    return generated, phases
+
+
+def _result(
+    program: Program,
+    simulation: Simulation,
+    prompt: tuple[int, ...],
+    generated: list[int],
+    phases: list[Phase],
+) -> Run:
+    found, reg = simulation.found, simulation.state.reg
+    sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
+    return Run(
+        model=program.graph.model,
+        target=program.chip.name,
+        profile=program.graph.profile,
+        coding=program.coding,
+        k=program.k,
+        program_hash=program.hash,
+        chip=json.loads(program.chip_text),
+        prompt=prompt,
+        generated=tuple(generated),
+        text=bytes(t & 255 for t in (*prompt, *generated)).decode("utf-8", "replace"),
+        logits_ps=tuple(found.logits_ps[t] for t in sampled),
+        phases=tuple(phases),
+        sites=tuple(_site(program, simulation, s.name) for s in program.graph.sites),
+        macs_per_token=program.graph.macs(),
+        operations=operations(program),
+        n_chips=program.n_chips,
+        n_cores=program.n_cores,
+        max_streams=_max_streams(program, simulation, phases),
+        events={
+            "events": int(reg[hot.R_EVENTS]),
+            "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
+            "busiest_core_ps": int(simulation.state.core_busy.max()),
+        },
+    )
+
+
+def _max_streams(program: Program, simulation: Simulation, phases: list[Phase]) -> int:
+    """Sequences the state memory holds, and the busiest core has time for."""
+    end = phases[-1].end_ps
+    busiest = int(simulation.state.core_busy[: program.host_core].max())
+    return max(1, min(program.max_streams, end // max(1, busiest)))
+
+
+def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
+    """Spiking of one site over all its tokens."""
+    counts = simulation.found.activity.stacked(name)
+    rows = [density(row, program.codings[name][0]) for row in counts]
+    n = counts.shape[1]
+    return SiteActivity(
+        site=name,
+        n=n,
+        tokens=counts.shape[0],
+        spikes=sum(round(d.spikes_per_channel * n) for d in rows),
+        silent=sum(round(d.silent_share * n) for d in rows),
+        steps=sum(d.steps for d in rows),
+        max_count=int(np.abs(counts).max()),
+    )
+
+
+def _write(
+    run: Run, simulation: Simulation, out: Path | None, trace: Trace | None, wall_s: float
+) -> None:
+    if out is None:
+        stem = f"{run.model}-{run.target}"
+        taken = [int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{stem}-*") if _numbered(p)]
+        out = RUNS / f"{stem}-{max(taken, default=0) + 1}"
+    write_run(out, run, simulation.found.activity, _provenance(wall_s), trace)
+
+
+def _numbered(path: Path) -> bool:
+    return path.name.rpartition("-")[2].isdigit()
+
+
+def _provenance(wall_s: float) -> dict[str, Any]:
+    """Everything that differs between two equal runs."""
+    versions = {}
+    for name in ("spikeloom", "numpy", "numba", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "wall_s": math.ceil(wall_s * 1000) / 1000,
+        "versions": versions,
+    }
