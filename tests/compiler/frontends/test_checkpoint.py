@@ -1,0 +1,364 @@
+"""Files: every format reads alike, and damaged or unsafe ones are refused before they matter."""
+
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from compiler.frontends.read import read_model
+from hw_models.errors import BadInput, SpikeloomError, Unsupported
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(
+        found[n].dtype == t.dtype and torch.equal(found[n], t) for n, t in expected.items()
+    )
+
+
+def rezip(path, change, method=zipfile.ZIP_STORED):
+    """Write an archive anew; change(name, content) may return other content, or None to drop it."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(name, archive.read(name)) for name in archive.namelist()]
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in entries:
+            if (changed := change(name, content)) is not None:
+                archive.writestr(name, changed)
+    return path
+
+
+class Runs:
+    """Unpickled by the usual reader, this makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+# ---- what is read
+
+
+def test_a_pt_file_gives_its_own_tensors(checkpoint, saved):
+    graph, tensors = read_model(saved(checkpoint, "small.one.pt"))
+    assert graph.model == "small.one" and graph.vocab == 17
+    assert same(tensors, checkpoint["state_dict"])
+
+
+def test_content_decides_not_the_suffix(checkpoint, saved, published):
+    assert same(read_model(saved(checkpoint, "model.bin"))[1], checkpoint["state_dict"])
+    weights = published(checkpoint) / "model.safetensors"
+    renamed = weights.rename(weights.with_suffix(".pt"))
+    assert same(read_model(renamed)[1], checkpoint["state_dict"])
+    with pytest.raises(BadInput, match="torch file named") as refused:
+        read_model(saved(checkpoint, "model.safetensors"))
+    assert "rename" in refused.value.fix
+
+
+def test_a_folder_gives_the_same_graph_and_tensors(checkpoint, saved, published):
+    folder = published(checkpoint)
+    graph, tensors = read_model(folder)
+    assert graph.model == "SpikingBrain-0B-v1.5"
+    assert same(tensors, checkpoint["state_dict"])
+    assert graph.stages == read_model(saved(checkpoint))[0].stages
+
+
+def test_weights_alone_read_with_the_config_beside_them(checkpoint, saved, published):
+    folder = published(checkpoint)
+    assert same(read_model(folder / "model.safetensors")[1], checkpoint["state_dict"])
+    torch.save(OrderedDict(checkpoint["state_dict"]), folder / "weights.bin")
+    assert same(read_model(folder / "weights.bin")[1], checkpoint["state_dict"])
+
+
+def test_parameters_read_like_tensors(checkpoint, saved):
+    plain = checkpoint["state_dict"]
+    checkpoint["state_dict"] = {n: torch.nn.Parameter(t) for n, t in plain.items()}
+    assert same(read_model(saved(checkpoint))[1], plain)
+
+
+# ---- what is missing
+
+
+def test_missing_empty_and_strange_paths(tmp_path):
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (
+        ("nowhere.pt", "no such model"),
+        ("empty.pt", "empty"),
+        ("folder", "config.json"),
+        ("pipe", "neither a file nor a folder"),
+        ("x" * 300, "cannot be read"),
+    ):
+        with pytest.raises(BadInput, match=said) as refused:
+            read_model(tmp_path / name)
+        assert name in refused.value.where
+
+
+def test_a_folder_without_weights_or_with_several_files_of_them(checkpoint, published):
+    folder = published(checkpoint)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"model\.safetensors"):
+        read_model(folder)
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(Unsupported, match="several files"):
+        read_model(folder)
+
+
+def test_weights_without_a_config_are_refused(checkpoint, saved, tmp_path):
+    save_file(checkpoint["state_dict"], tmp_path / "alone.safetensors")
+    for path in (tmp_path / "alone.safetensors", saved(checkpoint["state_dict"])):
+        with pytest.raises(BadInput, match="without the model's shape") as refused:
+            read_model(path)
+        assert "config.json" in refused.value.fix
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, '{"a": ' + "1" * 5000 + "}"])
+def test_a_config_that_is_no_json_object(checkpoint, published, text):
+    folder = published(checkpoint)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(BadInput) as refused:
+        read_model(folder)
+    assert "config.json" in refused.value.where
+
+
+# ---- what is not a checkpoint
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        (b"These are my notes.\n", BadInput, "begins with b'These are my"),
+        (b'{"model_type": "gla_swa"}', BadInput, "neither a torch nor a safetensors file"),
+        (b"GGUF\x03\x00\x00\x00", Unsupported, "GGUF"),
+        (b"\x89HDF\r\n\x1a\n", Unsupported, "HDF5"),
+        (b"PK\x03\x04", BadInput, "truncated"),
+        (b"\x80\x02", BadInput, "truncated"),
+        (b"\x08\x00\x00\x00\x00\x00\x00\x00{", BadInput, "truncated"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x7f{", BadInput, "truncated"),
+    ],
+)
+def test_other_files_are_named_for_what_they_are(tmp_path, content, error, said):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    with pytest.raises(error, match=said) as refused:
+        read_model(path)
+    assert refused.value.where == str(path)
+
+
+def test_a_zip_that_is_not_torchs(tmp_path):
+    path = tmp_path / "photos.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("photos/sea.jpg", b"1")
+    with pytest.raises(BadInput, match="not one that torch"):
+        read_model(path)
+    with zipfile.ZipFile(path, "w"):
+        pass
+    with pytest.raises(BadInput):
+        read_model(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {1: torch.zeros(1)}, torch.zeros(3), None])
+def test_a_pt_file_that_is_no_state_dict(saved, content, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gla_swa"}')
+    with pytest.raises(BadInput, match="no state dict"):
+        read_model(saved(content))
+
+
+def test_another_format_version_is_named(checkpoint, saved):
+    checkpoint["format"] = "spikeloom-checkpoint-9"
+    with pytest.raises(BadInput, match=r"checkpoint-9.*checkpoint-1"):
+        read_model(saved(checkpoint))
+
+
+def test_a_compiled_program_is_not_a_model(tmp_path):
+    path = tmp_path / "a.sbx"
+    save_file({"a": torch.zeros(1)}, path, metadata={"spikeloom": "x"})
+    with pytest.raises(BadInput, match="a compiled program") as refused:
+        read_model(path)
+    assert "sbsim run" in refused.value.fix
+
+
+# ---- what would run code
+
+
+def test_code_in_a_pickle_is_named_and_never_run(checkpoint, saved, tmp_path):
+    trap = tmp_path / "made"
+    checkpoint["config"]["extra"] = Runs(trap)
+    with pytest.raises(BadInput, match=r"holds code.*mkdir") as refused:
+        read_model(saved(checkpoint))
+    assert "state_dict" in refused.value.fix
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_bare_pickle_with_code_is_named_and_never_run(tmp_path, protocol):
+    trap, path = tmp_path / "made", tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps({"a": Runs(trap)}, protocol))
+    said = "mkdir" if protocol >= 2 else "neither a torch nor"
+    with pytest.raises(BadInput, match=said):
+        read_model(path)
+    assert not trap.exists()
+
+
+def test_a_whole_module_is_refused_with_the_way_to_convert_it(saved):
+    path = saved(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    with pytest.raises(BadInput, match=r"torch\.nn\.modules\.\w+\.\w+") as refused:
+        read_model(path)
+    assert "model.state_dict()" in refused.value.fix
+
+
+def test_torchscript_is_refused(tmp_path):
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("m/data.pkl", "m/constants.pkl", "m/code/m.py"):
+            archive.writestr(name, pickle.dumps(()))
+    with pytest.raises(BadInput, match="TorchScript"):
+        read_model(path)
+
+
+def test_the_old_torch_format_is_refused_in_a_sentence(checkpoint, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(BadInput, match="a bare pickle"):
+        read_model(path)
+
+
+def test_no_pickle_may_ask_for_memory_of_its_own(checkpoint, saved):
+    """bytearray(10^13) passes weights_only=True."""
+    path = saved(checkpoint)
+    greedy = b"\x80\x02cbuiltins\nbytearray\n\x8a\x06" + (10**13).to_bytes(6, "little") + b"\x85R."
+    rezip(path, lambda name, content: greedy if name.endswith("data.pkl") else content)
+    with pytest.raises(BadInput, match=r"builtins\.bytearray"):
+        read_model(path)
+
+
+# ---- what claims more than it holds
+
+
+@pytest.mark.parametrize("name", ["model.embeddings.weight", "model.norm.weight"])
+def test_a_tensor_that_repeats_one_element_is_refused_unread(checkpoint, saved, name):
+    shape = checkpoint["state_dict"][name].shape
+    checkpoint["state_dict"][name] = torch.zeros(1).expand(shape)
+    with pytest.raises(BadInput, match=f"tensor {name} claims .* its storage has 4"):
+        read_model(saved(checkpoint))
+
+
+def test_a_trillion_elements_over_four_bytes_are_refused_unread(checkpoint, saved):
+    checkpoint["state_dict"]["lm_head.weight"] = torch.zeros(1).expand(10**6, 10**6)
+    with pytest.raises(BadInput, match="4000000000000 bytes"):
+        read_model(saved(checkpoint))
+
+
+def test_tensors_that_share_one_storage_are_refused(checkpoint, saved):
+    one = torch.zeros(20_000)
+    state = checkpoint["state_dict"]
+    for name, tensor in state.items():
+        state[name] = one[: tensor.numel()].view(tensor.shape)
+    state |= {f"more.{i}": one for i in range(9)}
+    with pytest.raises(BadInput, match=r"tensors claim \d+ bytes"):
+        read_model(saved(checkpoint))
+
+
+def test_a_tensor_of_more_bytes_than_its_entry_is_refused(checkpoint, saved):
+    """Mapped, it would read on into its neighbour's bytes."""
+    path = rezip(saved(checkpoint), lambda n, c: c[:8] if n.endswith("data/0") else c)
+    with pytest.raises(BadInput, match=r"tensors claim \d+ bytes, the file holds \d+"):
+        read_model(path)
+
+
+def test_compressed_entries_are_refused_unread(checkpoint, saved):
+    path = rezip(saved(checkpoint), lambda _, content: content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(BadInput, match="is compressed"):
+        read_model(path)
+
+
+def test_a_changed_byte_of_a_weight_is_noticed(checkpoint, saved):
+    path = saved(checkpoint)
+    content = bytearray(path.read_bytes())
+    weight = checkpoint["state_dict"]["lm_head.weight"].view(torch.uint8).numpy().tobytes()
+    at = bytes(content).index(weight)
+    content[at + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"entry \S*data/\d+ is altered"):
+        read_model(path)
+
+
+def test_names_twice_or_in_two_folders_are_refused(checkpoint, saved, tmp_path):
+    path = saved(checkpoint)
+    shutil.copy(path, tmp_path / "two.pt")
+    with zipfile.ZipFile(tmp_path / "two.pt", "a") as archive:
+        archive.writestr("other/data.pkl", b"\x80\x02}.")
+    with pytest.raises(BadInput, match="several folders"):
+        read_model(tmp_path / "two.pt")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("model/data.pkl", b"\x80\x02}.")
+    with pytest.raises(BadInput, match="two of one name"):
+        read_model(path)
+
+
+# ---- anything at all
+
+
+def damaged(content, seed):
+    """One byte changed, bits flipped, or the end cut off, somewhere that matters."""
+    rng = random.Random(seed)
+    at = rng.randrange(len(content))
+    match seed % 3:
+        case 0:
+            return content[:at]
+        case 1:
+            return content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
+        case _:
+            noise = rng.randbytes(rng.randrange(1, 40))
+            return content[:at] + noise + content[at + len(noise) :]
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_damage_anywhere_gives_a_model_or_a_sentence(checkpoint, kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(checkpoint["config"]))
+    path = tmp_path / f"model.{kind}"
+    if kind == "pt":
+        torch.save(checkpoint, path)
+    else:
+        save_file(checkpoint["state_dict"], path)
+    content = path.read_bytes()
+    outcomes = set()
+    for seed in range(60):
+        path.write_bytes(damaged(content, seed))
+        try:
+            _, tensors = read_model(path)
+        except SpikeloomError as refused:
+            outcomes.add(type(refused))
+            assert refused.what and refused.where
+        else:
+            outcomes.add("read")
+            assert all(t.float().sum() is not None for t in tensors.values())
+    assert BadInput in outcomes
+
+
+def test_damage_to_the_pickle_under_a_valid_checksum_gives_a_model_or_a_sentence(
+    checkpoint, tmp_path
+):
+    """Checksums stop accidents; an author writes a valid one."""
+    path = tmp_path / "model.pt"
+    torch.save(checkpoint, path)
+    content = path.read_bytes()
+    refusals = 0
+    for seed in range(60):
+        path.write_bytes(content)
+        rezip(path, lambda n, c, seed=seed: damaged(c, seed) if n.endswith("data.pkl") else c)
+        try:
+            _, tensors = read_model(path)
+            io.BytesIO(b"".join(t.float().numpy().tobytes() for t in tensors.values()))
+        except SpikeloomError:
+            refusals += 1
+    assert refusals > 30
