@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 
+from compiler.frontends.claims import check_claims
 from hw_models.errors import BadInput
 
 CONVERT: Final = (
@@ -44,9 +45,11 @@ def load_zip(path: Path) -> tuple[object, int]:
     """
     if path.suffix == ".safetensors":  # torch.load would go by the name
         raise BadInput("a torch file named .safetensors", where=str(path), fix="rename it to .pt")
-    pickle, n_bytes = _checked_archive(path)
+    pickle, held = _checked_archive(path)
     refuse_code(pickle, path)
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True), n_bytes
+    check_claims(pickle, held, str(path))
+    found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return found, sum(held.values())
 
 
 def refuse_code(pickle: bytes, path: Path) -> None:
@@ -70,8 +73,8 @@ def refuse_code(pickle: bytes, path: Path) -> None:
         )
 
 
-def _checked_archive(path: Path) -> tuple[bytes, int]:
-    """data.pkl, and the bytes under data/; every entry is plain, whole and inside the file."""
+def _checked_archive(path: Path) -> tuple[bytes, dict[str, int]]:
+    """data.pkl, and the bytes of each storage; every entry is plain, whole and inside the file."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         _check_entries(entries, path)
@@ -90,12 +93,15 @@ def _checked_archive(path: Path) -> tuple[bytes, int]:
         broken = archive.testzip()
         if broken is not None:
             raise BadInput(f"entry {broken} is altered (checksum)", where=str(path), fix=AGAIN)
-        n_bytes = sum(e.file_size for e in entries if e.filename.startswith(f"{folder}/data/"))
-        return archive.read(f"{folder}/data.pkl"), n_bytes
+        data = f"{folder}/data/"
+        held = {
+            e.filename[len(data) :]: e.file_size for e in entries if e.filename.startswith(data)
+        }
+        return archive.read(f"{folder}/data.pkl"), held
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
-    if len(entries) > MAX_ENTRIES or len({e.filename for e in entries}) < len(entries):
+    if len(entries) > MAX_ENTRIES or len({e.filename.lower() for e in entries}) < len(entries):
         raise BadInput("too many entries, or two of one name", where=str(path))
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
