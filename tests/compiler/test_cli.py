@@ -203,6 +203,10 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_behind(folder, wo
     assert contents(folder) == before
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(folder):
+    assert "read: " not in call("tiny.pt", "--out", "nowhere/a.sbx").stderr
+
+
 def test_a_refusal_keeps_the_program_that_was_there(folder):
     assert call("tiny.pt", "--target", "toy").exit_code == 0
     before = contents(folder)

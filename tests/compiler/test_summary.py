@@ -99,7 +99,7 @@ def test_a_summary_is_plain_json(program):
 def test_the_summary_fits_a_terminal_and_shows_every_operation(program):
     out = io.StringIO()
     found = summary(program)
-    render(found, Console(file=out, width=200, highlight=False))
+    render(found, Console(file=out, width=60, highlight=False))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("[tiny] on toy")

@@ -1,0 +1,347 @@
+"""sbsim as typed: what it writes and prints, and how it refuses."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import simulator.api
+import simulator.run_folder
+from compiler.frontends.config import GlaSwaConfig
+from compiler.frontends.gla_swa import build
+from compiler.pipeline import compile_graph
+from compiler.program import Prompt
+from examples.byte_lm.model import random_checkpoint
+from hw_models.chip import load_chip
+from hw_models.errors import GateFailed
+from simulator.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = GlaSwaConfig(
+    vocab_size=256,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=48,
+    sliding_window=8,
+)
+FEW = ("--prompt", "hi", "--tokens", "2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """tiny.sbx on the toy chip, and a folder with one run of it."""
+    folder = tmp_path_factory.mktemp("compiled")
+    weights = random_checkpoint(TINY, seed=0)["state_dict"]
+    graph = build(TINY, "tiny")
+    program = compile_graph(graph, weights, load_chip("toy"), prompt=Prompt(b"abc", 4))
+    program.write(folder / "tiny.sbx")
+    simulator.api.simulate(program, out=folder / "runs" / "tiny-toy-1")
+    return folder
+
+
+@pytest.fixture
+def folder(compiled, tmp_path, monkeypatch):
+    """A working folder that holds tiny.sbx only."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(compiled / "tiny.sbx", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_run(compiled, folder):
+    """A working folder with tiny.sbx and runs/tiny-toy-1: a prompt of 3 and 4 tokens."""
+    shutil.copytree(compiled / "runs", folder / "runs")
+    return folder
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(w) for w in words], prog_name="sbsim")
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def names(folder):
+    return {str(p) for p in contents(folder)}
+
+
+def flip(path, at):
+    """Change one bit of one byte; negative positions count from the end."""
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+
+
+def result_of(done, name):
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["format"], found["version"]) == (f"spikeloom-{name}", 1)
+    return found["result"]
+
+
+def test_run_takes_the_only_program_here_with_its_own_prompt(folder):
+    done = call("run")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("abc")
+    assert done.stdout.rstrip().endswith("wrote runs/tiny-toy-1")
+    for what in ("time to first token", "token/s", "energy per token", "W"):
+        assert what in done.stdout
+    assert "decode: 4 of 4" in done.stderr and "decode: " not in done.stdout
+    kept = {"run.json", "counters.json", "activity.parquet", "SHA256SUMS", "provenance.json"}
+    assert names(folder) == {"tiny.sbx"} | {f"runs/tiny-toy-1/{name}" for name in kept}
+    run = json.loads((folder / "runs/tiny-toy-1/run.json").read_text())
+    assert bytes(run["prompt"]) == b"abc" and len(run["generated"]) == 4
+
+
+def test_prompt_and_tokens_of_the_command_line_win(folder):
+    found = result_of(call("run", *FEW, "--json"), "run")
+    assert (bytes(found["prompt"]), len(found["generated"])) == (b"hi", 2)
+    assert found["text"].startswith("hi")
+    (folder / "p").write_bytes(b"\xff\x00")
+    found = result_of(call("run", "--prompt-file", "p", "--tokens", "1", "--json"), "run")
+    assert (found["prompt"], len(found["generated"])) == ([255, 0], 1)
+    assert found["tokens_per_s"] is None and found["phase"] == "prefill"
+
+
+def test_equal_runs_are_equal_files_but_for_their_provenance(folder):
+    assert call("run", *FEW).exit_code == 0
+    assert call("run", *FEW).exit_code == 0
+    first, second = (contents(folder / "runs" / f"tiny-toy-{i}") for i in (1, 2))
+    assert {n for n in first if first[n] != second[n]} <= {Path("provenance.json")}
+    assert first.keys() == second.keys()
+
+
+def test_a_trace_is_two_more_files(folder):
+    assert call("run", *FEW, "--out", "traced", "--trace").exit_code == 0
+    assert {"traced/events.parquet", "traced/timeline.perfetto"} <= names(folder)
+
+
+def test_more_slots_change_times_but_no_token(folder):
+    one, two = (
+        result_of(call("run", "--slots", n, "--out", f"slots-{n}", "--json"), "run") for n in (1, 2)
+    )
+    assert one["generated"] == two["generated"]
+    assert one["time_to_first_token_s"] != two["time_to_first_token_s"]
+
+
+def test_a_model_cannot_write_to_the_terminal_what_it_likes(folder):
+    done = call("run", "--prompt", "a\x1b[31m[bold]\n", "--tokens", "1")
+    assert done.stdout.startswith("a\\x1b[31m[bold]\n")
+
+
+def test_a_check_that_holds_passes(folder):
+    done = call("run", *FEW, "--check")
+    assert done.exit_code == 0, done.stderr
+    assert "check: " in done.stderr
+
+
+def test_a_check_that_fails_is_6_and_leaves_no_run(folder, monkeypatch):
+    def differ(*_):
+        raise GateFailed("one count differs", where="layers.0.o_in, token 1")
+
+    monkeypatch.setattr(simulator.api, "compare", differ)
+    done = call("run", *FEW, "--check")
+    assert done.exit_code == 6 and "layers.0.o_in, token 1" in done.stderr
+    assert (done.stdout, names(folder)) == ("", {"tiny.sbx"})
+
+
+def test_report_takes_the_newest_run_and_writes_a_page(with_run):
+    assert call("run", *FEW).exit_code == 0
+    os.utime(with_run / "runs/tiny-toy-1/SHA256SUMS", (0, 0))
+    done = call("report")
+    assert done.exit_code == 0, done.stderr
+    assert "(2 tokens)" in done.stdout
+    assert done.stdout.rstrip().endswith("wrote report.html")
+    assert "</html>" in (with_run / "report.html").read_text()
+    assert done.stderr == ""
+
+
+def test_report_of_a_named_run(with_run):
+    found = result_of(call("report", "runs/tiny-toy-1", "--html", "a.html", "--json"), "report")
+    assert (found["prompt_tokens"], found["generated_tokens"]) == (3, 4)
+    baselines = {b["name"] for b in found["phases"][0]["baselines"]}
+    assert baselines == {"cmos45:fp16", "cmos45:int8"}
+    assert (with_run / "a.html").is_file() and not (with_run / "report.html").exists()
+
+
+def test_baselines_are_those_asked_for(with_run):
+    done = call("report", "--baseline", "int8", "--baseline", "dense-int8-on-chip", "--json")
+    baselines = {b["name"] for b in result_of(done, "report")["phases"][0]["baselines"]}
+    assert baselines == {"cmos45:int8", "dense-int8-on-chip"}
+
+
+def test_run_and_report_quote_the_same_joules(folder):
+    ran = result_of(call("run", *FEW, "--json"), "run")
+    reported = result_of(call("report", "--json"), "report")["headline"]
+    for key in ("joules_per_token", "watts", "tokens_per_s", "time_to_first_token_s"):
+        assert ran[key] == reported[key], key
+
+
+def two_programs(folder):
+    shutil.copy(folder / "tiny.sbx", folder / "other.sbx")
+    return ("run",)
+
+
+def no_program(folder):
+    (folder / "tiny.sbx").unlink()
+    return ("run",)
+
+
+def flipped_weight(folder):
+    flip(folder / "tiny.sbx", -100)
+    return ("run",)
+
+
+def flipped_header(folder):
+    flip(folder / "tiny.sbx", (folder / "tiny.sbx").read_bytes().index(b"head_in"))
+    return ("run",)
+
+
+def flipped_length(folder):
+    flip(folder / "tiny.sbx", 1)
+    return ("run",)
+
+
+def truncated(folder):
+    path = folder / "tiny.sbx"
+    path.write_bytes(path.read_bytes()[:-1])
+    return ("run",)
+
+
+def text_as_program(folder):
+    (folder / "tiny.sbx").write_text("hello")
+    return ("run",)
+
+
+def folder_as_program(folder):
+    (folder / "a").mkdir()
+    return "run", "a"
+
+
+def empty_prompt_file(folder):
+    (folder / "empty").touch()
+    return "run", "--prompt-file", "empty"
+
+
+def out_exists(folder):
+    (folder / "there").mkdir()
+    return "run", "--out", "there"
+
+
+def flipped_counter(folder):
+    flip(folder / "runs/tiny-toy-1/counters.json", 40)
+    return ("report",)
+
+
+def lost_activity(folder):
+    (folder / "runs/tiny-toy-1/activity.parquet").unlink()
+    return ("report",)
+
+
+def no_run(folder):
+    shutil.rmtree(folder / "runs")
+    return ("report",)
+
+
+REFUSED = [
+    (no_program, 3, ["no .sbx here", "sbcompile"]),
+    (two_programs, 2, ["other.sbx, tiny.sbx"]),
+    (flipped_weight, 3, ["tiny.sbx", "section", "altered"]),
+    (flipped_header, 3, ["tiny.sbx", "header", "altered"]),
+    (flipped_length, 3, ["tiny.sbx"]),
+    (truncated, 3, ["tiny.sbx"]),
+    (text_as_program, 3, ["tiny.sbx"]),
+    (folder_as_program, 3, ["no such program"]),
+    (empty_prompt_file, 3, ["the prompt is empty"]),
+    (out_exists, 3, ["already exists", "there"]),
+    ("run nowhere.sbx", 3, ["nowhere.sbx", "sbcompile"]),
+    ("run --prompt=", 3, ["the prompt is empty", "--prompt"]),
+    ("run --prompt-file nowhere", 3, ["nowhere"]),
+    ("run --prompt a --prompt-file tiny.sbx", 2, ["--prompt and --prompt-file"]),
+    ("run --tokens 0", 3, ["--tokens"]),
+    ("run --slots 0", 3, ["--slots"]),
+    ("run --slots 3", 3, ["--slots", "1 to 2"]),
+    ("run --tokens many", 2, ["--tokens"]),
+    (no_run, 3, ["no run here", "sbsim run"]),
+    (flipped_counter, 3, ["counters.json", "altered"]),
+    (lost_activity, 3, ["activity.parquet", "missing"]),
+    ("report nowhere", 3, ["nowhere"]),
+    ("report tiny.sbx", 3, ["tiny.sbx"]),
+    ("report --baseline fp17", 3, ["fp17", "fp16"]),
+    ("report --streams 0", 3, ["--streams"]),
+    ("report --streams 1000000", 3, ["--streams"]),
+    ("report --html runs", 3, ["is a folder"]),
+    ("report --html nowhere/a.html", 3, ["nowhere"]),
+    ("walk", 2, ["walk"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    REFUSED,
+    ids=[w if isinstance(w, str) else w.__name__ for w, _, _ in REFUSED],
+)
+def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_behind(with_run, words, code, said):
+    words = words.split() if isinstance(words, str) else words(with_run)
+    before = contents(with_run)
+    done = call(*words)
+    assert done.exit_code == code, done.stderr
+    assert [w for w in said if w not in done.stderr] == []
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr
+    assert done.stdout == ""
+    assert contents(with_run) == before
+
+
+def test_ctrl_c_ends_a_run_with_130_and_leaves_no_part_of_it(folder):
+    with subprocess.Popen(
+        [sys.executable, "-m", "simulator.cli", "run", "--tokens", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    ) as process:
+        seen = ""
+        while not re.search(r"^decode: ", seen, re.M):
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("interrupted\n") and "Traceback" not in err
+    assert names(folder) == {"tiny.sbx"}
+
+
+def test_ctrl_c_while_a_run_is_written_leaves_no_part_of_it(folder, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulator.run_folder, "_write_activity", interrupt)
+    done = call("run", *FEW)
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert names(folder) == {"tiny.sbx"}
+    assert list((folder / "runs").iterdir()) == []
+
+
+def test_version_names_the_project():
+    done = call("--version")
+    assert done.exit_code == 0 and done.stdout.startswith("spikeloom ")
