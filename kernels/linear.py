@@ -34,7 +34,9 @@ def quantize_w8(w: Tensor) -> W8:
     """Symmetric W8 of float weights [out, in]; computed in float64."""
     groups = _grouped(w.double())
     amax = groups.abs().amax(-1)  # [out, groups]
-    scale = (amax.amax(-1) / 127 * 32768 / 32767).float()
+    # tensors: CUDA divides by a Python number through its reciprocal, which is not exact
+    levels, mantissas = amax.new_full((), 127), amax.new_full((), 32767)
+    scale = (amax.amax(-1) / levels * 32768 / mantissas).float()
     zero = scale < 2.0**-126
     scale = torch.where(zero, torch.ones_like(scale), scale)
     unit = scale.double()[:, None]

@@ -26,7 +26,9 @@ def check(x: Tensor, site: str = "", token: int = 0) -> None:
 def mean_abs(x: Tensor, k: float) -> Tensor:
     """V_th = mean|x| / k, at least 1e-5: float32 [..., n] -> float32 [...]."""
     total = (x.abs().double() * SCALE).round().to(torch.int64).sum(-1)
-    mean = total.double() / (float(x.shape[-1]) * k * SCALE)
+    # a tensor: CUDA divides by a Python number through its reciprocal, which is not exact
+    divisor = total.new_full((), float(x.shape[-1]) * k * SCALE, dtype=torch.float64)
+    mean = total.double() / divisor
     return mean.float().clamp_min(FLOOR)
 
 
@@ -40,7 +42,7 @@ def calibrate_fixed(v_th: Tensor) -> Tensor:
 
 def absmax16(x: Tensor) -> Tensor:
     """V_th that puts the largest |x| at 32767: float32 [..., n] -> float32 [...]."""
-    return x.abs().amax(-1).clamp_min(1e-30) / 32767
+    return x.abs().amax(-1).clamp_min(1e-30) / x.new_full((), 32767)
 
 
 def count(x: Tensor, v_th: Tensor, *, site: str = "", token: int = 0) -> Tensor:
