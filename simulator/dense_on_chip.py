@@ -11,6 +11,7 @@ from math import ceil
 from typing import Final
 
 from hw_models.chip import Chip
+from hw_models.errors import Bug
 from hw_models.ledger import Ledger, ledger, static_of
 from simulator.linears import SYNOPS, linears
 from simulator.result import Phase, Run
@@ -62,12 +63,12 @@ def _messages_per_spike(run: Run) -> dict[str, float]:
     """channels / spikes of the site that each operation emits or reads; no entry: unchanged."""
     factor = {}
     for d in linears(run):
-        if d.site.spikes and not d.dense:
-            scale = d.site.n * d.site.tokens / d.site.spikes
-            factor[d.operation] = scale
-            for name, operation in run.operations.items():
-                if operation.get("site") == d.site.site:
-                    factor[name] = scale
+        if not d.site.spikes or d.dense:
+            continue
+        users = [name for name, op in run.operations.items() if op.get("site") == d.site.site]
+        if users == [d.operation]:
+            raise Bug("no operation says that it drives this site", where=d.site.site)
+        factor |= dict.fromkeys(users, d.site.n * d.site.tokens / d.site.spikes)
     return factor
 
 

@@ -3,7 +3,8 @@
 Perfetto's unit is the nanosecond: times are rounded down, events.parquet has them exactly.
 What a core does without a pause for one operation and token is one slice. There is a group
 per chip with a track per core and the number of its busy cores, one counter of the deliveries
-under way, and one flow per token: arrows from chip to chip as it goes through the model.
+under way (where the trace saw every one begin and end), and one flow per token: arrows from
+chip to chip as it goes through the model. Counters keep the peak of every stretch of time.
 """
 
 from pathlib import Path
@@ -18,6 +19,9 @@ from simulator.trace import EVENTS, Slices, Trace, busy, busy_cores, in_flight
 
 MOST_SLICES: Final = 500_000
 """Slices of a timeline; browsers do not open many more. events.parquet keeps every row."""
+
+MOST_POINTS: Final = 20_000
+"""Points of one counter."""
 
 _PS: Final = 1000  # per nanosecond
 _SEQUENCE: Final = 1
@@ -92,16 +96,17 @@ class _Timeline:
         self.builder.write_packet(packet)
 
     def counters(self, slices: Slices) -> None:
-        self._counter(_DELIVERIES, *in_flight(self.trace))
+        time, waiting = in_flight(self.trace)
+        if waiting.size and waiting.min() >= 0 and waiting[-1] == 0:
+            self._counter(_DELIVERIES, time, waiting)
         chip = self.trace.core_chip[slices.core]
         for number in self.chips:
             moments = busy_cores(slices, chip == number)
             self._counter(self.chip_uuid(number) + 1, *moments)
 
     def _counter(self, uuid: int, time_ps: NDArray[np.int64], value: NDArray[np.int64]) -> None:
-        # of several values within one nanosecond the last one stays
-        last = np.append(np.diff(time_ps // _PS) > 0, True)[: time_ps.size]
-        for time, number in zip(time_ps[last].tolist(), value[last].tolist(), strict=True):
+        kept = peaks(time_ps // _PS, value)
+        for time, number in zip(time_ps[kept].tolist(), value[kept].tolist(), strict=True):
             packet = self.packet(time)
             event = packet.track_event
             event.type, event.track_uuid = TrackEvent.TYPE_COUNTER, uuid
@@ -129,6 +134,20 @@ class _Timeline:
             packet.track_event.type = TrackEvent.TYPE_SLICE_END
             packet.track_event.track_uuid = self.core_uuid(core)
             self.builder.write_packet(packet)
+
+
+def peaks(
+    time: NDArray[np.int64], value: NDArray[np.int64], most: int = MOST_POINTS
+) -> NDArray[np.int64]:
+    """Indices of at most about `most` points: the highest of every stretch, and the last one."""
+    if not time.size:
+        return np.zeros(0, np.int64)
+    width = max(1, -(-int(time[-1] - time[0] + 1) // most))
+    stretch = (time - time[0]) // width
+    # within a stretch the highest value comes last
+    order = np.lexsort((value, stretch))
+    last = np.append(np.diff(stretch[order]) > 0, True)
+    return np.unique(np.append(order[last], time.size - 1))
 
 
 def _note(event: Any, name: str, value: int | str) -> None:

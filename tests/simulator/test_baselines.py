@@ -7,7 +7,7 @@ import pytest
 
 from hw_models.chip import load_chip
 from hw_models.device import load_device
-from hw_models.errors import BadInput
+from hw_models.errors import BadInput, Bug
 from simulator.baselines import build_baselines, known_baselines, variants
 from simulator.linears import flat
 
@@ -197,6 +197,14 @@ class TestDenseOnChip:
         (baseline,) = built(run, "dense-int8-on-chip")
         # 2 chips x 0.7 W x 6 tokens x 210 us
         assert of_level(baseline, "static") == pytest.approx(2 * 0.7 * 6 * 210e-6, rel=1e-9)
+
+    def test_a_site_that_nobody_drives_is_our_bug(self, run):
+        operations = {
+            name: {k: v for k, v in op.items() if k != "site" or op["kind"] == "linear"}
+            for name, op in run.operations.items()
+        }
+        with pytest.raises(Bug, match=r"layers\.0\.attn_in"):
+            built(replace(run, operations=operations), "dense-int8-on-chip")
 
     def test_an_unpriced_event_stays_unpriced(self, toy_run):
         (baseline,) = built(toy_run, "dense-int8-on-chip")

@@ -12,7 +12,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 
 from hw_models.chip import load_chip
 from simulator.hot.state import T_FIRE, T_INJECT, T_SERVE
-from simulator.timeline import write_timeline
+from simulator.timeline import peaks, write_timeline
 from simulator.trace import Trace, busy, busy_cores, chip_numbers, in_flight, write_events
 
 SPIKE, MARKER = 0, 3
@@ -192,6 +192,26 @@ def test_the_counter_of_deliveries_ends_at_zero(tmp_path):
         if found[p.track_event.track_uuid].name == "deliveries under way"
     ]
     assert values == [4, 6, 4, 2, 1, 0]
+
+
+def test_a_trace_of_a_part_has_no_count_of_deliveries(tmp_path):
+    path = tmp_path / "t"
+    write_timeline(traced(STORY[3:]), path)  # served, but sent before it began
+    found = tracks(path)
+    counted = {found[p.track_event.track_uuid].name for p in events(path, TrackEvent.TYPE_COUNTER)}
+    assert counted == {"busy cores"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(-9, 9)), min_size=1), st.integers(1, 9))
+def test_a_thinned_counter_keeps_its_peak_and_its_end(points, most):
+    time = np.sort(np.array([t for t, _ in points], np.int64))
+    value = np.array([v for _, v in points], np.int64)
+    kept = peaks(time, value, most)
+    assert kept.size <= most + 1
+    assert value[kept].max() == value.max()
+    assert kept[-1] == time.size - 1
+    assert (np.diff(kept) > 0).all()
 
 
 def test_a_cut_timeline_says_what_is_missing(tmp_path):
