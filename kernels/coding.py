@@ -1,9 +1,12 @@
 """The coding table: how an integer count becomes spikes (DESIGN 3.2). Plain Python and NumPy.
 
-A *spike event* is (channel, payload, times): `times` equal spikes of that payload, sent
-back to back; unary codings use it as a burst, so that memory stays bounded. Every
-coding is exact on integers: summing payload * times per channel (plus the zero point)
-gives the counts back.
+A *spike* is one nonzero symbol that a channel sends in one time step. It reaches a synapse
+as a signed *payload*: the symbol times the weight of its step. A *spike event* is a burst of
+`times` equal spikes of one channel in successive steps, so that a unary code of a large
+count needs no more memory than a small one. Every coding is exact on integers: payload *
+times, summed over a channel's events, plus the zero point, gives its count back.
+
+Codings after SpikingBrain (arXiv 2509.05276, section 3.3.2), graded after Loihi 2.
 """
 
 from collections.abc import Callable
@@ -14,19 +17,24 @@ from numpy.typing import NDArray
 
 from hw_models.errors import BadInput
 
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class SpikeTrain:
-    """One token's spikes at one site, in emission order.
+    """One token's spike events at one site, in emission order: channel by channel.
 
-    channel, payload, times  int64[n_events]
-    steps       T, the time steps the coding spans (0 when nothing is sent)
+    channel     int32[n_events]
+    step        int32[n_events]  time step of the event's first spike
+    payload     int64[n_events]  what one spike adds, in units of V_th
+    times       int64[n_events]  spikes of the event, one per step
+    steps       T, the time steps that the train spans; 0 when nothing is sent
     zero_point  what every channel's sum is short of (binary only)
     """
 
-    channel: I64
+    channel: I32
+    step: I32
     payload: I64
     times: I64
     steps: int
@@ -39,78 +47,142 @@ class SpikeTrain:
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A row of the table.
+    """A row of the table. Functions take the counts int64[n] of a token and the width `bits`.
 
-    code          its number in programs and engines
-    synop         event kind of one delivered spike at one synapse
-    payload_bits  what a spike message carries besides its header (graded: the target's width)
-    delta         whether differences of counts may be sent instead of counts
-    encode        counts int64[n], bits -> SpikeTrain; bits is the fixed width of bitwise-2c
+    code      its number in programs and engines
+    alphabet  what a channel may send in one step
+    synop     event kind of one delivered spike at one synapse
+    delta     whether differences of counts may be sent instead of counts
+    fixed     whether `bits`, chosen at compile time, is all that a signed count may take
+    payload   bits -> bits that a spike message carries besides its header
+    steps     T
+    spikes    int64[n] spikes per channel, in closed form
+    events    the spikes themselves: channel, step, payload, times
+    zero      the zero point
     """
 
     name: str
     code: int
+    alphabet: str
     synop: str
-    payload_bits: int
     delta: bool
-    encode: Callable[[I64, int], SpikeTrain]
+    fixed: bool
+    payload: Callable[[int], int]
+    steps: Callable[[I64, int], int]
+    spikes: Callable[[I64, int], I64]
+    events: Callable[[I64, int], tuple[I64, I64, I64, I64]]
+    zero: Callable[[I64], int] = lambda n: 0
+
+    @property
+    def payload_bits(self) -> int:
+        """Payload bits of a spike at the widest, 32-bit counts."""
+        return self.payload(32)
 
 
-def _burst(counts: I64) -> SpikeTrain:
-    """ternary: |n| spikes of the count's sign."""
-    channel = np.flatnonzero(counts)
-    n = counts[channel]
-    return SpikeTrain(channel, np.sign(n), np.abs(n), int(np.abs(n).max(initial=0)))
+def _burst(n: I64) -> tuple[I64, I64, I64, I64]:
+    """|n| spikes of the count's sign, from step 0 on."""
+    channel = np.flatnonzero(n)
+    return channel, np.zeros_like(channel), np.sign(n[channel]), np.abs(n[channel])
 
 
-def _above_minimum(counts: I64) -> SpikeTrain:
-    """binary: n - min spikes of weight 1; the minimum is the zero point."""
-    if not counts.any():
-        return _burst(counts)
-    low = int(counts.min())
-    lifted = _burst(counts - low)
-    return SpikeTrain(lifted.channel, lifted.payload, lifted.times, lifted.steps, low)
-
-
-def _set_bits(magnitude: I64, width: int) -> tuple[I64, I64]:
+def _set_bits(magnitude: I64) -> tuple[I64, I64]:
     """(channel, bit) of every set bit, channel by channel, lowest bit first."""
-    planes = (magnitude[:, None] >> np.arange(width)) & 1
+    planes = (magnitude[:, None] >> np.arange(int(magnitude.max()).bit_length())) & 1
     channel, bit = np.nonzero(planes)
     return channel, bit
 
 
-def _signed_bits(counts: I64, bits: int) -> SpikeTrain:
-    """bitwise: one signed spike of weight 2^b per set bit of |n|."""
-    steps = int(np.abs(counts).max(initial=0)).bit_length()
-    channel, bit = _set_bits(np.abs(counts), steps)
-    payload = np.sign(counts[channel]) << bit
-    return SpikeTrain(channel, payload, np.ones_like(payload), steps)
+def _signed_bits(n: I64) -> tuple[I64, I64, I64, I64]:
+    """One spike per set bit of |n|, in the step of that number; it has the count's sign."""
+    channel, bit = _set_bits(np.abs(n))
+    return channel, bit, np.sign(n[channel]) << bit, np.ones_like(bit)
 
 
-def _two_complement(counts: I64, bits: int) -> SpikeTrain:
-    """bitwise-2c: set bits of n mod 2^bits; the highest weighs -2^(bits - 1)."""
-    if not counts.any():
-        return _burst(counts)
-    channel, bit = _set_bits(counts & ((1 << bits) - 1), bits)
-    payload = np.where(bit == bits - 1, -(1 << (bits - 1)), np.int64(1) << bit)
-    return SpikeTrain(channel, payload, np.ones_like(payload), bits)
+def _two_complement(n: I64, bits: int) -> tuple[I64, I64, I64, I64]:
+    """One spike per set bit of n mod 2^bits; the highest weighs -2^(bits - 1)."""
+    channel, bit = _set_bits(_modulo(n, bits))
+    sign = np.where(bit == bits - 1, -1, 1)
+    return channel, bit, sign << bit, np.ones_like(bit)
 
 
-def _whole(counts: I64, bits: int) -> SpikeTrain:
-    """graded: one spike that carries n."""
-    channel = np.flatnonzero(counts)
-    return SpikeTrain(channel, counts[channel], np.ones(channel.size, np.int64), int(channel.size > 0))
+def _whole(n: I64) -> tuple[I64, I64, I64, I64]:
+    """One spike that carries n."""
+    channel = np.flatnonzero(n)
+    return channel, np.zeros_like(channel), n[channel], np.ones_like(channel)
+
+
+def _largest(n: I64) -> int:
+    return int(np.abs(n).max())
+
+
+def _modulo(n: I64, bits: int) -> I64:
+    return n & ((1 << bits) - 1)
 
 
 CODINGS: dict[str, Coding] = {
     row.name: row
     for row in (
-        Coding("binary", 0, "synop_add", 0, False, lambda counts, bits: _above_minimum(counts)),
-        Coding("ternary", 1, "synop_add", 1, True, lambda counts, bits: _burst(counts)),
-        # sign and a bit number below 32
-        Coding("bitwise", 2, "synop_shift", 6, True, _signed_bits),
-        Coding("bitwise-2c", 3, "synop_shift", 5, True, _two_complement),
-        Coding("graded", 4, "synop_mac", 32, True, _whole),
+        Coding(
+            "binary",
+            code=0,
+            alphabet="0 1",
+            synop="synop_add",
+            delta=False,  # a zero point of differences has no receiver
+            fixed=False,
+            payload=lambda bits: 0,
+            steps=lambda n, bits: int(n.max() - n.min()),
+            spikes=lambda n, bits: n - n.min(),
+            events=lambda n, bits: _burst(n - n.min()),
+            zero=lambda n: int(n.min()),
+        ),
+        Coding(
+            "ternary",
+            code=1,
+            alphabet="-1 0 1",
+            synop="synop_add",
+            delta=True,
+            fixed=False,
+            payload=lambda bits: 1,  # sign
+            steps=lambda n, bits: _largest(n),
+            spikes=lambda n, bits: np.abs(n),
+            events=lambda n, bits: _burst(n),
+        ),
+        Coding(
+            "bitwise",
+            code=2,
+            alphabet="-1 0 1",
+            synop="synop_shift",
+            delta=True,
+            fixed=False,
+            payload=lambda bits: 1 + 5,  # sign, step below 32
+            steps=lambda n, bits: _largest(n).bit_length(),
+            spikes=lambda n, bits: np.bitwise_count(np.abs(n)).astype(np.int64),
+            events=lambda n, bits: _signed_bits(n),
+        ),
+        Coding(
+            "bitwise-2c",
+            code=3,
+            alphabet="0 1",
+            synop="synop_shift",
+            delta=True,
+            fixed=True,
+            payload=lambda bits: (bits - 1).bit_length(),  # step below `bits`
+            steps=lambda n, bits: bits if n.any() else 0,
+            spikes=lambda n, bits: np.bitwise_count(_modulo(n, bits)).astype(np.int64),
+            events=_two_complement,
+        ),
+        Coding(
+            "graded",
+            code=4,
+            alphabet="integers",
+            synop="synop_mac",
+            delta=True,
+            fixed=True,
+            payload=lambda bits: bits,  # the signed count
+            steps=lambda n, bits: int(n.any()),
+            spikes=lambda n, bits: (n != 0).astype(np.int64),
+            events=lambda n, bits: _whole(n),
+        ),
     )
 }
 
@@ -118,17 +190,28 @@ CODINGS: dict[str, Coding] = {
 def encode(
     counts: NDArray[np.integer], coding: str, *, bits: int = 32, site: str = "", token: int = 0
 ) -> SpikeTrain:
-    """Spikes of counts int[n]. Raises BadInput when bitwise-2c needs more than `bits` bits."""
-    wide = counts.astype(np.int64)
-    if coding == "bitwise-2c":
-        half = 1 << (bits - 1)
-        if wide.size and (wide.min() < -half or wide.max() >= half):
-            raise BadInput(
-                f"a count of {int(wide[np.abs(wide).argmax()])} needs more than {bits} bits",
-                where=f"site {site}, token {token}",
-                fix="calibrate with wider text, or use bitwise",
-            )
-    return CODINGS[coding].encode(wide, bits)
+    """Spikes of counts int[n], n >= 1.
+
+    Raises BadInput when bitwise-2c or graded needs more than `bits` signed bits.
+    """
+    row, n = CODINGS[coding], counts.astype(np.int64)
+    half = 1 << (bits - 1)
+    if row.fixed and (n.min() < -half or n.max() >= half):
+        outlier = int(n[np.abs(n).argmax()])
+        raise BadInput(
+            f"a count of {outlier} needs more than the {bits} bits of its {coding} spikes",
+            where=f"site {site}, token {token}",
+            fix="calibrate with wider text, or use bitwise",
+        )
+    channel, step, payload, times = row.events(n, bits)
+    return SpikeTrain(
+        channel.astype(np.int32),
+        step.astype(np.int32),
+        payload,
+        times,
+        row.steps(n, bits),
+        row.zero(n),
+    )
 
 
 def decode(train: SpikeTrain, n: int) -> I64:
@@ -138,11 +221,24 @@ def decode(train: SpikeTrain, n: int) -> I64:
     return counts
 
 
+def spikes(counts: NDArray[np.integer], coding: str, *, bits: int = 32) -> I64:
+    """int64[n] spikes per channel of counts int[n], without making them."""
+    return CODINGS[coding].spikes(counts.astype(np.int64), bits)
+
+
+def steps(counts: NDArray[np.integer], coding: str, *, bits: int = 32) -> int:
+    """T, the time steps that counts int[n] take; 0 when they send nothing."""
+    return CODINGS[coding].steps(counts.astype(np.int64), bits)
+
+
 @dataclass(frozen=True, slots=True)
 class Density:
-    """Spiking of one token by the three definitions of DESIGN 3.2.
+    """How densely one token spikes, by the three definitions of DESIGN 3.2.
 
-    slot_share is spikes / (channels x steps), NaN for steps = 0
+    silent_share        (a) channels without a spike / channels
+    spikes_per_channel  (b)
+    slot_share          (c) spikes / (channels x steps), NaN for steps = 0
+    steps               T
     """
 
     silent_share: float
@@ -152,9 +248,8 @@ class Density:
 
 
 def density(counts: NDArray[np.integer], coding: str, *, bits: int = 32) -> Density:
-    """How densely counts int[n] spike."""
-    train = encode(counts, coding, bits=bits)
-    n = counts.size
-    active = np.unique(train.channel).size
-    share = train.n_spikes / (n * train.steps) if train.steps else float("nan")
-    return Density(1 - active / n, train.n_spikes / n, share, train.steps)
+    """Density of counts int[n]."""
+    per_channel = spikes(counts, coding, bits=bits)
+    t = steps(counts, coding, bits=bits)
+    mean = float(per_channel.mean())
+    return Density(float((per_channel == 0).mean()), mean, mean / t if t else float("nan"), t)
