@@ -84,7 +84,7 @@ def _sequence(
     for token, ps, found in simulation.advance():
         if token >= 0:
             logits, end = found, ps
-        report("prefill", int(simulation.state.next_fire.min()), len(prompt))
+        report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
     after = Snapshot.of(simulation.state)
     phases = [Phase("prefill", len(prompt), 0, end, counters(program, facts, after.since(before)))]
     generated = [int(logits.argmax())]
@@ -136,7 +136,7 @@ def _result(
         events={
             "events": int(reg[hot.R_EVENTS]),
             "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
-            "busiest_core_ps": int(simulation.state.core_busy.max()),
+            "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
     )
 
@@ -144,7 +144,7 @@ def _result(
 def _max_streams(program: Program, simulation: Simulation, phases: list[Phase]) -> int:
     """Sequences the state memory holds, and the busiest core has time for."""
     end = phases[-1].end_ps
-    busiest = int(simulation.state.core_busy[: program.host_core].max())
+    busiest = int(simulation.state.core[: program.host_core, hot.BUSY].max())
     return max(1, min(program.max_streams, end // max(1, busiest)))
 
 

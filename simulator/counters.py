@@ -15,7 +15,7 @@ from compiler.program import MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
-from simulator.hot.state import State
+from simulator.hot.state import FIRED, FLITS, RING, ROWS, State
 
 Counts = dict[str, dict[str, int]]
 I64 = NDArray[np.int64]
@@ -33,7 +33,8 @@ class Snapshot:
 
     @classmethod
     def of(cls, state: State) -> "Snapshot":
-        return cls(*(getattr(state, f).copy() for f in cls.__slots__))
+        rows, fired, ring = (state.progress[:, c].copy() for c in (ROWS, FIRED, RING))
+        return cls(state.tree_sent.copy(), state.sink_got.copy(), rows, fired, ring)
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -194,6 +195,6 @@ def check_conservation(program: Program, facts: TreeFacts, state: State) -> None
     flits, _ = tree_traffic(program, facts, seen)
     kinds = program.tables.link_kind
     for kind, name in enumerate(LINKS):
-        carried = int(state.link_flits[kinds == kind].sum())
+        carried = int(state.link[kinds == kind, FLITS].sum())
         if carried != int(flits[:, kind].sum()):
             raise Bug(f"{name} links carried {carried} flits, {int(flits[:, kind].sum())} sent")

@@ -22,7 +22,7 @@ from kernels.threshold import count, threshold
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import RING, enlarged, fixed_arrays, fresh_state, margin_of
+from simulator.machine import RING, enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
@@ -108,7 +108,7 @@ class Simulation:
     def _make_room(self) -> None:
         reg = self.state.reg
         while (
-            reg[hot.R_HEAP] + self._margin > self.state.heap_time.size
+            reg[hot.R_HEAP] + self._margin > self.state.heap.shape[0]
             or min(reg[hot.R_FREE], reg[hot.R_FREE_VALUES]) < self._margin
         ):
             self.state = enlarged(self.state)
@@ -179,7 +179,7 @@ class Simulation:
         counts = count(x, v_th, site=site.name, token=token).numpy()
         self._v_th[site.name, token] = v_th
         position = [s.name for s in self.program.graph.sites].index(site.name)
-        offset = int(self.fixed.site_offset[position])
+        offset = int(self.fixed.site[position, hot.OFFSET])
         self.state.counts[row, offset : offset + site.n] = counts
         self.found.activity.add(site.name, counts, np.float32(v_th))
 
@@ -189,8 +189,8 @@ class Simulation:
             return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
         names = [lin.name for lin in self.program.graph.linears]
         position = names.index(stage.linear)
-        lo, hi = self.fixed.linear_offset[position : position + 2]
-        sums = self.state.stage_sums[row, lo:hi].copy()
+        lo = int(self.fixed.linear[position, hot.L_OFFSET])
+        sums = self.state.stage_sums[row, lo : lo + self.program.graph.linears[position].n_post].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
         v_th = self._v_th.pop((self.program.graph.linears[position].site, token))
@@ -198,13 +198,13 @@ class Simulation:
 
     def _check_finished(self) -> None:
         """An empty queue with an open (operation, token) is an error that names it."""
-        fired = self.state.next_fire
+        fired = self.state.progress[:, hot.NEXT]
         behind = np.flatnonzero(fired < self.started)
         if behind.size == 0:
             return
         task = int(behind[np.argmin(fired[behind])])
         token = int(fired[task])
-        got = int(self.state.got[task, token % int(self.fixed.slots[0])])
+        got = int(self.state.got[task, token % int(self.fixed.service[hot.SLOTS])])
         tables = self.program.tables
         kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
         raise Bug(
@@ -216,12 +216,12 @@ class Simulation:
 
     def _senders(self, task: int) -> list[str]:
         """Tasks that were to send to `task` and, for this token, have not or were lost."""
-        names = self.program.task_names
-        trees = self.program.tables.tree_task
-        found = []
-        for tree, sinks in sinks_by_tree(self.program).items():
-            if task in sinks:
-                found.append(f"tree {tree} of {names[int(trees[tree])]}")
+        names, tables = self.program.task_names, self.program.tables
+        found = [
+            f"tree {tree} of {names[int(tables.tree_task[tree])]}"
+            for tree, sinks in enumerate(sinks_by_tree(self.program))
+            if task in tables.sink_task[sinks]
+        ]
         return found[:4] + (["..."] if len(found) > 4 else [])
 
     def _error(self) -> SpikeloomError:
@@ -248,21 +248,6 @@ _MESSAGES = {
     hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
     hot.E_RING: "operands of stage {place} still wait for token {detail}",
 }
-
-
-def sinks_by_tree(program: Program) -> dict[int, list[int]]:
-    """Sink tasks of every tree, by walking it."""
-    t = program.tables
-    found: dict[int, list[int]] = {}
-    for tree, root in enumerate(t.tree_root):
-        sinks = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
-        todo = [int(root)] if root >= 0 else []
-        while todo:
-            node = todo.pop()
-            sinks += range(t.node_first_sink[node], t.node_last_sink[node])
-            todo += range(t.node_first_child[node], t.node_last_child[node])
-        found[tree] = [int(t.sink_task[s]) for s in sinks]
-    return found
 
 
 def prefill(simulation: Simulation, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:

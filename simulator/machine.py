@@ -1,14 +1,15 @@
 """Lay a program out as the arrays of the event engine, and enlarge them when they fill."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from compiler.program import TILE, VECTOR, Program
 from hw_models.events import LINKS, MESSAGES
 from kernels.coding import CODINGS
-from simulator.hot.state import N_REGISTERS, PARK, R_FREE, R_FREE_PARKED, R_FREE_VALUES, Fixed, State
+from simulator.hot import state as h
+from simulator.hot.state import Fixed, State
+
+I64 = NDArray[np.int64]
 
 GROUP = 128
 RING = 512
@@ -26,48 +27,39 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
     t, chip = program.tables, program.chip
     sites, linears = program.graph.sites, program.graph.linears
     codings = [program.codings[s.name] for s in sites]
-    spike = chip.formats["spike"]
-    tiles = t.task_kind == TILE
-    groups = np.where(tiles, -(-t.task_n_pre // GROUP), 0).astype(np.int64)
-    neurons = t.task_neuron_n.astype(np.int64)
-    weight_sizes = np.where(tiles, t.task_n_pre * neurons, 0)
-    sums = np.where(tiles, slots * groups * neurons, slots * neurons)
-    # accumulators of tiles and sums of vector tasks live in two arrays of their own
-    sums_offset = np.where(
-        tiles,
-        _offsets(np.where(tiles, sums, 0))[:-1],
-        _offsets(np.where(tiles, 0, sums))[:-1],
-    )
-    weight_offset = _offsets(weight_sizes)
-    mantissa_offset = _offsets(groups * neurons)
-    weight = np.zeros(weight_offset[-1], np.int8)
-    mantissa = np.zeros(mantissa_offset[-1], np.int64)  # products with A need 64 bits
-    for i in np.flatnonzero(tiles):
-        arrays = program.linears[linears[t.task_linear[i]].name]
-        rows = slice(t.task_neuron_lo[i], t.task_neuron_lo[i] + t.task_neuron_n[i])
-        pre = slice(t.task_pre[i], t.task_pre[i] + t.task_n_pre[i])
-        weight[weight_offset[i] : weight_offset[i + 1]] = arrays.q[rows, pre].T.reshape(-1)
-        first = t.task_pre[i] // GROUP
-        m = arrays.m[rows, first : first + groups[i]]
-        mantissa[mantissa_offset[i] : mantissa_offset[i + 1]] = m.T.reshape(-1)
-    tables = {n: getattr(t, n).astype(np.int64) for n in Fixed._fields if hasattr(t, n)}
-    sinks = np.zeros(t.tree_root.size, np.int64)
-    np.add.at(sinks, _tree_of_sinks(program), 1)
+    spike_header = chip.formats["spike"].header_bits
     timing, core = chip.timing, chip.core
+    task = _task_table(program, slots)
+    weight, mantissa = _tile_arrays(program, task)
     return Fixed(
-        **tables,
-        tree_fan_out=sinks,
-        flit_bits=np.array([chip.links[k].flit_bits for k in LINKS], np.int64),
-        flit_ps=np.array([chip.links[k].flit_ps for k in LINKS], np.int64),
-        hop_ps=np.array([chip.links[k].hop_ps for k in LINKS], np.int64),
-        site_coding=np.array([CODINGS[name].code for name, _ in codings], np.int64),
-        site_bits=np.array([spike.header_bits + bits for _, bits in codings], np.int64),
-        site_offset=_offsets(np.array([s.n for s in sites], np.int64)),
-        linear_bits=np.array([program.partial_bits[lin.name] for lin in linears], np.int64),
-        linear_offset=_offsets(np.array([lin.n_post for lin in linears], np.int64)),
-        message_bits=np.array([header_bits(program, c) for c in MESSAGES], np.int64),
-        message_values=np.array([chip.formats[c].values_per_message for c in MESSAGES], np.int64),
-        value_bits=np.array([chip.formats["value"].payload_bits], np.int64),
+        task=task,
+        emit=_columns(t.emit_tree, t.emit_class, t.emit_lo, t.emit_n, t.emit_residue),
+        tree=_columns(
+            t.tree_root, t.tree_source, t.tree_first_local, t.tree_last_local, _fan_out(program)
+        ),
+        node=_columns(
+            t.node_link, t.node_first_child, t.node_last_child, t.node_first_sink, t.node_last_sink
+        ),
+        sink=_columns(t.sink_core, t.sink_task, t.sink_base),
+        link_kind=t.link_kind.astype(np.int64),
+        wire=_columns(
+            [chip.links[k].flit_bits for k in LINKS],
+            [chip.links[k].flit_ps for k in LINKS],
+            [chip.links[k].hop_ps for k in LINKS],
+        ),
+        site=_columns(
+            [CODINGS[name].code for name, _ in codings],
+            [spike_header + bits for _, bits in codings],
+            _offsets(np.array([s.n for s in sites], np.int64))[:-1],
+        ),
+        linear=_columns(
+            [program.partial_bits[lin.name] for lin in linears],
+            _offsets(np.array([lin.n_post for lin in linears], np.int64))[:-1],
+        ),
+        message=_columns(
+            [header_bits(program, c) for c in MESSAGES],
+            [chip.formats[c].values_per_message for c in MESSAGES],
+        ),
         service=np.array(
             [
                 timing.axon_ps,
@@ -76,38 +68,104 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
                 timing.partial_ps,
                 timing.value_ps,
                 core.lanes,
-                int(chip.abilities.row_buffer),
+                chip.abilities.row_buffer,
+                slots,
+                chip.formats["value"].payload_bits,
             ],
             np.int64,
         ),
         weight=weight,
-        weight_offset=weight_offset,
         mantissa=mantissa,
-        mantissa_offset=mantissa_offset,
-        sums_offset=sums_offset,
-        bound_offset=_offsets(slots * groups),
-        slots=np.array([slots], np.int64),
     )
+
+
+def _columns(*columns: ArrayLike) -> I64:
+    """One int64 table with these columns."""
+    return np.ascontiguousarray(np.stack([np.asarray(c, np.int64) for c in columns], axis=1))
+
+
+def _task_table(program: Program, slots: int) -> I64:
+    """Columns as named in hot.state; offsets say where a task's arrays begin."""
+    t = program.tables
+    tiles = t.task_kind == TILE
+    groups = np.where(tiles, -(-t.task_n_pre // GROUP), 0).astype(np.int64)
+    neurons = t.task_neuron_n.astype(np.int64)
+    # accumulators of tiles and sums of vector tasks live in two arrays of their own
+    sums = np.where(
+        tiles,
+        _offsets(slots * groups * neurons)[:-1],
+        _offsets(np.where(tiles, 0, slots * neurons))[:-1],
+    )
+    return _columns(
+        t.task_core,
+        t.task_kind,
+        t.task_need,
+        t.task_extra,
+        t.task_period,
+        t.task_residue,
+        t.task_window,
+        t.task_ps,
+        t.task_ring_ps,
+        t.task_gathers,
+        t.task_linear,
+        t.task_neuron_lo,
+        neurons,
+        t.task_n_pre,
+        groups,
+        t.task_site,
+        t.task_emit[:-1],
+        t.task_emit[1:],
+        _offsets(np.where(tiles, t.task_n_pre * neurons, 0))[:-1],
+        _offsets(groups * neurons)[:-1],
+        sums,
+        _offsets(slots * groups)[:-1],
+    )
+
+
+def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
+    """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another."""
+    t, linears = program.tables, program.graph.linears
+    tiles = np.flatnonzero(t.task_kind == TILE)
+    sizes = task[tiles, h.N_PRE] * task[tiles, h.NEURON_N]
+    weight = np.zeros(int(sizes.sum()), np.int8)
+    # products with accumulators need 64 bits
+    mantissa = np.zeros(int((task[tiles, h.GROUPS] * task[tiles, h.NEURON_N]).sum()), np.int64)
+    for i in tiles:
+        arrays = program.linears[linears[t.task_linear[i]].name]
+        lo, n = int(t.task_neuron_lo[i]), int(t.task_neuron_n[i])
+        pre, n_pre, groups = int(t.task_pre[i]), int(t.task_n_pre[i]), int(task[i, h.GROUPS])
+        at = task[i, h.WEIGHT]
+        weight[at : at + n_pre * n] = arrays.q[lo : lo + n, pre : pre + n_pre].T.reshape(-1)
+        first, at = pre // GROUP, task[i, h.MANTISSA]
+        m = arrays.m[lo : lo + n, first : first + groups]
+        mantissa[at : at + groups * n] = m.T.reshape(-1)
+    return weight, mantissa
+
+
+def _fan_out(program: Program) -> I64:
+    """Sinks of every tree, local ones included."""
+    return np.array([len(sinks) for sinks in sinks_by_tree(program)], np.int64)
+
+
+def sinks_by_tree(program: Program) -> list[list[int]]:
+    """Sink numbers of every tree, local ones first, by walking it."""
+    t = program.tables
+    found = []
+    for tree, root in enumerate(t.tree_root):
+        sinks = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
+        todo = [int(root)] if root >= 0 else []
+        while todo:
+            node = todo.pop()
+            sinks += range(t.node_first_sink[node], t.node_last_sink[node])
+            todo += range(t.node_first_child[node], t.node_last_child[node])
+        found.append(sinks)
+    return found
 
 
 def header_bits(program: Program, message: str) -> int:
     """Fixed bits of a message: its header, and for a marker its whole payload."""
     form = program.chip.formats[message]
     return form.header_bits + (form.payload_bits if message == "marker" else 0)
-
-
-def _tree_of_sinks(program: Program) -> NDArray[np.int64]:
-    """Tree that each sink belongs to, by walking every tree."""
-    t = program.tables
-    tree = np.full(t.sink_core.size, -1, np.int64)
-    for i, root in enumerate(t.tree_root):
-        tree[t.tree_first_local[i] : t.tree_last_local[i]] = i
-        todo = [int(root)] if root >= 0 else []
-        while todo:
-            node = todo.pop()
-            tree[t.node_first_sink[node] : t.node_last_sink[node]] = i
-            todo += range(t.node_first_child[node], t.node_last_child[node])
-    return tree
 
 
 def margin_of(program: Program) -> int:
@@ -120,76 +178,55 @@ def margin_of(program: Program) -> int:
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool) -> State:
     """Empty engine. `first` is the first token whose head runs (and what follows from it)."""
-    t = program.tables
-    slots = int(fixed.slots[0])
-    n_tasks, n_links = t.task_core.size, t.link_kind.size
-    n_cores = int(t.task_core.max()) + 1
-    tiles = t.task_kind == TILE
+    t, graph = program.tables, program.graph
+    slots = int(fixed.service[h.SLOTS])
+    n_tasks = t.task_core.size
     room = 4 * margin_of(program)
-    reg = np.zeros(N_REGISTERS, np.int64)
-    reg[R_FREE] = reg[R_FREE_VALUES] = reg[R_FREE_PARKED] = room
-    per = int(fixed.message_values[1])
-    stages = program.graph.stages
-    stage_all = np.bincount(
-        t.task_gathers[t.task_gathers >= 0], minlength=len(stages)
-    ).astype(np.int64)
-    site_first = np.array([0 if s.threshold != "absmax16" else first for s in program.graph.sites])
-    done = np.where(_after_head(program), first, 0).astype(np.int64)
-    i64 = np.int64
+    reg = np.zeros(h.N_REGISTERS, np.int64)
+    reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
+    gathers = t.task_gathers[t.task_gathers >= 0]
+    stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
+    progress = _zeros(n_tasks, 6)
+    progress[:, h.LAST_AXON] = -1
+    progress[_after_head(program), h.NEXT] = progress[_after_head(program), h.DONE] = first
+    tiles = t.task_kind == TILE
+    groups = fixed.task[:, h.GROUPS]
+    n_accumulators = int((slots * groups * t.task_neuron_n)[tiles].sum())
+    n_home = int((slots * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     return State(
         reg=reg,
-        heap_time=np.zeros(room, i64),
-        heap_tie=np.zeros(room, i64),
-        heap_what=np.zeros(room, i64),
-        link_free=np.zeros(n_links, i64),
-        link_flits=np.zeros(n_links, i64),
-        core_free=np.zeros(n_cores, i64),
-        core_busy=np.zeros(n_cores, i64),
-        core_seq=np.zeros(n_cores, i64),
-        **{f"m_{n}": np.zeros(room, i64) for n in _RECORD},
-        m_free=np.arange(room),
-        values=np.zeros((room, per), i64),
+        heap=_zeros(room, 3),
+        link=_zeros(t.link_kind.size, 2),
+        core=_zeros(program.host_core + 1, 3),
+        message=_zeros(room, h.N_MESSAGE),
+        message_free=np.arange(room),
+        values=_zeros(room, int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
         values_free=np.arange(room),
-        got=np.zeros((n_tasks, slots), i64),
-        next_fire=done.copy(),
-        done=done,
-        park_first=np.full((n_tasks, PARK), -1, i64),
-        park_last=np.full((n_tasks, PARK), -1, i64),
-        p_message=np.zeros(room, i64),
-        p_sink=np.zeros(room, i64),
-        p_next=np.zeros(room, i64),
-        p_free=np.arange(room),
-        last_axon=np.full(n_tasks, -1, i64),
-        accumulator=np.zeros(_total(program, slots, tiles=True), np.int32),
-        bound=np.zeros(int(fixed.bound_offset[-1]), i64),
-        home=np.zeros(_total(program, slots, tiles=False), i64),
-        row_sums=np.zeros(int(t.task_neuron_n[tiles].max(initial=1)), i64),
-        received=np.zeros((t.sink_core.size, slots), i64),
-        stage_sums=np.zeros((RING, int(fixed.linear_offset[-1])), i64),
-        counts=np.zeros((RING, int(fixed.site_offset[-1])), np.int32),
+        parked=_zeros(room, 3),
+        parked_free=np.arange(room),
+        queue=np.full((n_tasks, h.PARK, 2), -1, np.int64),
+        progress=progress,
+        got=_zeros(n_tasks, slots),
+        accumulator=np.zeros(n_accumulators, np.int32),
+        bound=_zeros(int((slots * groups).sum())),
+        home=_zeros(n_home),
+        row_sums=_zeros(int(t.task_neuron_n[tiles].max(initial=1))),
+        received=_zeros(t.sink_core.size, slots),
+        stage_sums=_zeros(RING, sum(lin.n_post for lin in graph.linears)),
+        counts=np.zeros((RING, sum(s.n for s in graph.sites)), np.int32),
         stage_left=np.repeat(stage_all[:, None], RING, 1),
-        stage_token=np.full((len(stages), RING), -1, i64),
+        stage_token=np.full((len(graph.stages), RING), -1, np.int64),
         stage_all=stage_all,
-        site_first=site_first.astype(i64),
-        ready=np.zeros((n_tasks + 8, 4), i64),
-        tree_sent=np.zeros((t.tree_root.size, len(MESSAGES)), i64),
-        sink_got=np.zeros((t.sink_core.size, len(MESSAGES)), i64),
-        task_rows=np.zeros(n_tasks, i64),
-        task_fired=np.zeros(n_tasks, i64),
-        task_ring=np.zeros(n_tasks, i64),
-        trace=np.zeros((TRACE_ROWS if trace else 0, 8), i64),
+        site_first=np.array([first if s.threshold == "absmax16" else 0 for s in graph.sites]),
+        ready=_zeros(n_tasks + 8, 4),
+        tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
+        sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
+        trace=_zeros(max(TRACE_ROWS, 2 * margin_of(program)) if trace else 0, 8),
     )
 
 
-_RECORD = ("tree", "class", "token", "bits", "times", "index", "value", "refs", "tie", "store")
-
-
-def _total(program: Program, slots: int, *, tiles: bool) -> int:
-    t = program.tables
-    if tiles:
-        groups = -(-t.task_n_pre // GROUP)
-        return int((slots * groups * t.task_neuron_n)[t.task_kind == TILE].sum())
-    return int((slots * t.task_neuron_n)[t.task_kind == VECTOR].sum())
+def _zeros(*shape: int) -> I64:
+    return np.zeros(shape, np.int64)
 
 
 def _after_head(program: Program) -> NDArray[np.bool_]:
@@ -204,25 +241,19 @@ def _after_head(program: Program) -> NDArray[np.bool_]:
 
 def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
-    grown: dict[str, Any] = {}
-    reg = state.reg.copy()
-    room = state.heap_time.size
-    for name in ("heap_time", "heap_tie", "heap_what", *(f"m_{n}" for n in _RECORD), "values"):
+    grown: dict[str, I64] = {}
+    reg, room = state.reg.copy(), state.heap.shape[0]
+    for name in ("heap", "message", "values", "parked"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (
-        ("m_free", R_FREE),
-        ("values_free", R_FREE_VALUES),
-        ("p_free", R_FREE_PARKED),
+        ("message_free", h.R_FREE),
+        ("values_free", h.R_FREE_VALUES),
+        ("parked_free", h.R_FREE_PARKED),
     ):
-        old = getattr(state, name)
-        free = np.zeros(2 * room, np.int64)
         count = int(reg[register])
-        free[:count] = old[:count]
-        free[count : count + room] = np.arange(room, 2 * room)
+        added = np.arange(room, 2 * room)
+        kept = getattr(state, name)[:count]
+        grown[name] = np.concatenate([kept, added, _zeros(room - count)])
         reg[register] = count + room
-        grown[name] = free
-    for name in ("p_message", "p_sink", "p_next"):
-        old = getattr(state, name)
-        grown[name] = np.concatenate([old, np.zeros_like(old)])
     return state._replace(reg=reg, **grown)

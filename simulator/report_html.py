@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from compiler.activity import Activity
 from hw_models.cost import Range
 from hw_models.errors import BadInput
+from hw_models.ledger import STATIC
 from simulator.baselines import ON_CHIP
 from simulator.linears import SYNOPS, layer_kind
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
@@ -130,7 +131,7 @@ def _view(
         "sources": _sources(phases),
         "rasters": _rasters(report, run, activity),
         "bins": [(colour, _bin(*ends)) for colour, ends in zip(COLOURS, BINS, strict=True)],
-        "provenance": provenance,
+        "provenance": {key: _words(value) for key, value in provenance.items()},
     }
 
 
@@ -142,9 +143,16 @@ def _phase(p: PhaseReport) -> dict[str, Any]:
         "operations": _operations(p),
         "levels": level_rows(p),
         "baselines": baseline_rows(p),
+        "included": _included(p),
+        "static": own_levels(p.ledger, p.tokens).get(STATIC, 0.0),
         "ledger": _largest_first(priced_rows(p.ledger.priced)),
         "baseline_ledgers": [(b, _largest_first(priced_rows(b.ledger.priced))) for b in usual],
     }
+
+
+def _included(p: PhaseReport) -> list[str]:
+    """'weight_fetch (in synop)': counts that the price of another kind holds."""
+    return list(dict.fromkeys(f"{i.kind} (in {i.cost})" for i in p.ledger.included))
 
 
 def _largest_first(rows: list[PricedRow]) -> list[PricedRow]:
@@ -162,12 +170,13 @@ def _totals(p: PhaseReport) -> Chart:
 
 
 def _operations(p: PhaseReport) -> Chart:
-    """Operations by joules, under each linear the baselines' way to do it."""
+    """Operations by joules, static power apart; under each linear the baselines' way to do it."""
     own = p.by_operation()
     linear = {layer_kind(r.operation) for r in p.ledger.priced if r.kind in SYNOPS}
     usual = {b.name: by_operation(b.ledger, p.tokens) for b in p.baselines if b.usual}
     bars: list[Bar] = []
-    for operation in sorted(own, key=lambda op: -sum(own[op].values())):
+    spent = {op: levels for op, levels in own.items() if STATIC not in levels}
+    for operation in sorted(spent, key=lambda op: -sum(spent[op].values())):
         bars.append(Bar(operation, own[operation]))
         bars += [
             Bar(name, found[operation], minor=True)
@@ -205,6 +214,13 @@ def _rasters(report: Report, run: Run, activity: Activity | None) -> list[dict[s
 
 def _mean(drawn: Raster) -> float:
     return float(drawn.spikes.mean()) if drawn.spikes.size else 0.0
+
+
+def _words(value: Any) -> str:
+    """'numpy 2.3, torch 2.13' for a table of versions."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {value[key]}" for key in sorted(value))
+    return str(value)
 
 
 def _bin(low: int, high: int | None) -> str:

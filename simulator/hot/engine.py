@@ -8,38 +8,9 @@ of its (task, token) and comes back when the set is released.
 
 from numba import njit
 
-from simulator.hot.fire import MARKER, PARTIAL, SPIKE, fail, fire, fire_all, needed, schedule, trace
+from simulator.hot import state as h
+from simulator.hot.fire import cross, fail, fire, fire_all, needed, record, schedule
 from simulator.hot.heap import pop
-from simulator.hot.state import (
-    ARRIVE,
-    E_ACCUMULATOR,
-    E_LATE,
-    E_LOST_SPIKES,
-    E_NO_AXON,
-    E_NO_NEURON,
-    E_TOO_MANY,
-    EMPTY,
-    ERROR,
-    GROW,
-    HOP,
-    INDEX_SHIFT,
-    KIND_SHIFT,
-    MASK,
-    PARK,
-    PAUSE,
-    R_ERROR,
-    R_EVENTS,
-    R_FREE,
-    R_FREE_PARKED,
-    R_FREE_VALUES,
-    R_HEAP,
-    R_NOW,
-    R_READY,
-    R_TRACE,
-    READY,
-    T_SERVE,
-    TRACE_FULL,
-)
 
 INT32_MAX = 2147483647
 
@@ -47,178 +18,185 @@ INT32_MAX = 2147483647
 @njit(cache=True)
 def start_token(f, s, task, token, time):
     """The host starts a token: its embedding leaves at `time`."""
-    return fire(f, s, task, token, time)
+    fire(f, s, task, token, time)
 
 
 @njit(cache=True)
 def hop(f, s, node, m, now):
     """Message m stands whole at a node's router: hand it to its sinks and onward links."""
-    for sink in range(f.node_first_sink[node], f.node_last_sink[node]):
-        schedule(s, now, s.m_tie[m], (ARRIVE << KIND_SHIFT) | (sink << INDEX_SHIFT) | m)
-    for child in range(f.node_first_child[node], f.node_last_child[node]):
-        link = f.node_link[child]
-        k = f.link_kind[link]
-        flits = s.m_times[m] * ((s.m_bits[m] + f.flit_bits[k] - 1) // f.flit_bits[k])
-        start = max(now, s.link_free[link])
-        s.link_free[link] = start + flits * f.flit_ps[k]
-        s.link_flits[link] += flits
-        arrive = start + f.hop_ps[k] + (flits - 1) * f.flit_ps[k]
-        schedule(s, arrive, s.m_tie[m], (HOP << KIND_SHIFT) | (child << INDEX_SHIFT) | m)
+    row, place = s.message[m], f.node[node]
+    tie = row[h.M_TIE]
+    for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
+        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+        schedule(s.reg, s.heap, now, tie, what)
+    for child in range(place[h.FIRST_CHILD], place[h.LAST_CHILD]):
+        link = f.node[child, h.LINK]
+        kind = f.link_kind[link]
+        _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
+        what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
+        schedule(s.reg, s.heap, arrive, tie, what)
 
 
 @njit(cache=True)
 def drop_reference(s, m):
     """One sink is done with a message; the last one frees it."""
-    s.m_refs[m] -= 1
-    if s.m_refs[m] == 0:
-        if s.m_store[m] >= 0:
-            s.values_free[s.reg[R_FREE_VALUES]] = s.m_store[m]
-            s.reg[R_FREE_VALUES] += 1
-        s.m_free[s.reg[R_FREE]] = m
-        s.reg[R_FREE] += 1
+    s.message[m, h.M_REFS] -= 1
+    if s.message[m, h.M_REFS] == 0:
+        if s.message[m, h.M_STORE] >= 0:
+            s.values_free[s.reg[h.R_FREE_VALUES]] = s.message[m, h.M_STORE]
+            s.reg[h.R_FREE_VALUES] += 1
+        s.message_free[s.reg[h.R_FREE]] = m
+        s.reg[h.R_FREE] += 1
 
 
 @njit(cache=True)
 def park(s, task, token, sink, m):
     """Wait for an accumulator set, behind those of the same token."""
-    s.reg[R_FREE_PARKED] -= 1
-    p = s.p_free[s.reg[R_FREE_PARKED]]
-    s.p_message[p], s.p_sink[p], s.p_next[p] = m, sink, -1
-    bucket = token % PARK
-    if s.park_first[task, bucket] < 0:
-        s.park_first[task, bucket] = p
+    s.reg[h.R_FREE_PARKED] -= 1
+    p = s.parked_free[s.reg[h.R_FREE_PARKED]]
+    s.parked[p, 0], s.parked[p, 1], s.parked[p, 2] = m, sink, -1
+    bucket = token % h.PARK
+    if s.queue[task, bucket, 0] < 0:
+        s.queue[task, bucket, 0] = p
     else:
-        s.p_next[s.park_last[task, bucket]] = p
-    s.park_last[task, bucket] = p
+        s.parked[s.queue[task, bucket, 1], 2] = p
+    s.queue[task, bucket, 1] = p
 
 
 @njit(cache=True)
 def release(f, s, task, now):
     """A set is free: let the parked messages of the newly admitted token arrive now."""
-    s.done[task] += 1
-    token = s.done[task] + f.slots[0] - 1
-    bucket = token % PARK
-    p = s.park_first[task, bucket]
-    s.park_first[task, bucket] = -1
+    s.progress[task, h.DONE] += 1
+    token = s.progress[task, h.DONE] + f.service[h.SLOTS] - 1
+    bucket = token % h.PARK
+    p = s.queue[task, bucket, 0]
+    s.queue[task, bucket, 0] = -1
     while p >= 0:
-        following = s.p_next[p]
-        m, sink = s.p_message[p], s.p_sink[p]
-        s.p_free[s.reg[R_FREE_PARKED]] = p
-        s.reg[R_FREE_PARKED] += 1
-        if s.m_token[m] == token:
-            schedule(s, now, s.m_tie[m], (ARRIVE << KIND_SHIFT) | (sink << INDEX_SHIFT) | m)
+        m, sink, following = s.parked[p, 0], s.parked[p, 1], s.parked[p, 2]
+        s.parked_free[s.reg[h.R_FREE_PARKED]] = p
+        s.reg[h.R_FREE_PARKED] += 1
+        if s.message[m, h.M_TOKEN] == token:
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(s.reg, s.heap, now, s.message[m, h.M_TIE], what)
         else:
-            park(s, task, s.m_token[m], sink, m)
+            park(s, task, s.message[m, h.M_TOKEN], sink, m)
         p = following
     fire_all(f, s, task, now)
 
 
 @njit(cache=True)
-def serve_spike(f, s, sink, m, now):
-    """Look up the axon, fetch its row, add payload * weight to the tile's accumulators."""
-    task = f.sink_task[sink]
-    token = s.m_token[m]
-    n_pre, n = f.task_n_pre[task], f.task_neuron_n[task]
-    axon = s.m_index[m] + f.sink_base[sink]
-    if f.task_kind[task] != 0 or axon < 0 or axon >= n_pre:
-        fail(s.reg, E_NO_AXON, task, token, f.sink_core[sink], axon)
-        return
-    times, payload = s.m_times[m], s.m_value[m]
-    slots = f.slots[0]
-    slot = token % slots
-    mark = axon * slots + slot
-    rows = times
-    if f.service[6]:  # row buffer
-        rows = 0 if s.last_axon[task] == mark else 1
-    s.last_axon[task] = mark
-    duration = rows * f.service[1] + times * (
-        f.service[0] + (n + f.service[5] - 1) // f.service[5] * f.service[2]
-    )
-    occupy(f, s, sink, task, m, now, duration)
-    s.task_rows[task] += rows
-    s.received[sink, slot] += times
-    groups = (n_pre + 127) // 128
-    group = axon >> 7
-    drive = payload * times
-    at = f.bound_offset[task] + slot * groups + group
-    s.bound[at] += abs(drive) * 127
-    base = f.sums_offset[task] + (slot * groups + group) * n
-    row = f.weight_offset[task] + axon * n
-    if s.bound[at] <= INT32_MAX:
-        a = s.accumulator[base : base + n]
-        w = f.weight[row : row + n]
-        for j in range(n):
-            a[j] += drive * w[j]
-    else:  # it might not fit: add one by one and look
-        for j in range(n):
-            total = s.accumulator[base + j] + drive * f.weight[row + j]
-            if total > INT32_MAX or total < -INT32_MAX - 1:
-                fail(s.reg, E_ACCUMULATOR, task, token, j, total)
-            s.accumulator[base + j] = total
+def occupy(f, s, sink, m, now, duration):
+    """The core is busy with a message; messages are served in the order they come."""
+    core = f.sink[sink, h.S_CORE]
+    start = max(now, s.core[core, h.C_FREE])
+    s.core[core, h.C_FREE] = start + duration
+    s.core[core, h.BUSY] += duration
+    row = s.message[m]
+    task, token = f.sink[sink, h.S_TASK], row[h.M_TOKEN]
+    kind, times = row[h.M_CLASS], row[h.M_TIMES]
+    record(s.reg, s.trace, start, duration, h.T_SERVE, core, task, token, kind, times)
 
 
 @njit(cache=True)
-def occupy(f, s, sink, task, m, now, duration):
-    """The core is busy with a message; messages are served in the order they come."""
-    core = f.sink_core[sink]
-    start = max(now, s.core_free[core])
-    s.core_free[core] = start + duration
-    s.core_busy[core] += duration
-    trace(s, start, duration, T_SERVE, core, task, s.m_token[m], s.m_class[m], s.m_times[m])
+def serve_spike(f, s, sink, m, now):
+    """Look up the axon, fetch its row, add payload * weight to the tile's accumulators."""
+    task = f.sink[sink, h.S_TASK]
+    row, message, service = f.task[task], s.message[m], f.service
+    token, times, payload = message[h.M_TOKEN], message[h.M_TIMES], message[h.M_VALUE]
+    n_pre, n = row[h.N_PRE], row[h.NEURON_N]
+    axon = message[h.M_INDEX] + f.sink[sink, h.S_BASE]
+    if row[h.KIND] != h.TILE or axon < 0 or axon >= n_pre:
+        fail(s.reg, h.E_NO_AXON, task, token, f.sink[sink, h.S_CORE], axon)
+        return
+    slots = service[h.SLOTS]
+    slot = token % slots
+    mark = axon * slots + slot
+    rows = times
+    if service[h.ROW_BUFFER]:
+        rows = 0 if s.progress[task, h.LAST_AXON] == mark else 1
+    s.progress[task, h.LAST_AXON] = mark
+    waves = (n + service[h.LANES] - 1) // service[h.LANES]
+    duration = rows * service[h.ROW_PS] + times * (
+        service[h.AXON_PS] + waves * service[h.SYNOP_PS]
+    )
+    occupy(f, s, sink, m, now, duration)
+    s.progress[task, h.ROWS] += rows
+    s.received[sink, slot] += times
+    groups, group = row[h.GROUPS], axon >> 7
+    drive = payload * times
+    at = row[h.BOUND] + slot * groups + group
+    s.bound[at] += abs(drive) * 127
+    base = row[h.SUMS] + (slot * groups + group) * n
+    first = row[h.WEIGHT] + axon * n
+    if s.bound[at] <= INT32_MAX:
+        integrate(s.accumulator[base : base + n], f.weight[first : first + n], drive)
+        return
+    for j in range(n):  # it might not fit: add one by one and look
+        total = s.accumulator[base + j] + drive * f.weight[first + j]
+        if total > INT32_MAX or total < -INT32_MAX - 1:
+            fail(s.reg, h.E_ACCUMULATOR, task, token, j, total)
+        s.accumulator[base + j] = total
+
+
+@njit(cache=True)
+def integrate(accumulator, weight, drive):
+    """v += payload * q for one row: int32[n], int8[n]."""
+    for j in range(accumulator.size):
+        accumulator[j] += drive * weight[j]
 
 
 @njit(cache=True)
 def serve_sums(f, s, sink, m, now):
     """Add a message's partial sums to their neurons."""
-    task = f.sink_task[sink]
-    token, count = s.m_token[m], s.m_value[m]
-    n = f.task_neuron_n[task]
-    first = s.m_index[m] + f.sink_base[sink]
-    if f.task_kind[task] != 1 or first < 0 or first + count > n:
-        fail(s.reg, E_NO_NEURON, task, token, f.sink_core[sink], first)
+    task = f.sink[sink, h.S_TASK]
+    message = s.message[m]
+    token, count, n = message[h.M_TOKEN], message[h.M_VALUE], f.task[task, h.NEURON_N]
+    first = message[h.M_INDEX] + f.sink[sink, h.S_BASE]
+    if f.task[task, h.KIND] != h.VECTOR or first < 0 or first + count > n:
+        fail(s.reg, h.E_NO_NEURON, task, token, f.sink[sink, h.S_CORE], first)
         return
-    occupy(f, s, sink, task, m, now, count * f.service[3])
-    base = f.sums_offset[task] + (token % f.slots[0]) * n + first
+    occupy(f, s, sink, m, now, count * f.service[h.PARTIAL_PS])
+    base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n + first
     for i in range(count):
-        s.home[base + i] += s.values[s.m_store[m], i]
+        s.home[base + i] += s.values[message[h.M_STORE], i]
 
 
 @njit(cache=True)
 def arrive(f, s, sink, m, now):
     """A core takes a message in, or parks it until its token has a free set."""
-    task = f.sink_task[sink]
-    token, kind = s.m_token[m], s.m_class[m]
-    slots = f.slots[0]
-    if token >= s.done[task] + slots:
+    task, message = f.sink[sink, h.S_TASK], s.message[m]
+    token, kind = message[h.M_TOKEN], message[h.M_CLASS]
+    slots = f.service[h.SLOTS]
+    if token >= s.progress[task, h.DONE] + slots:
         park(s, task, token, sink, m)
         return
-    if token < s.next_fire[task]:
-        fail(s.reg, E_LATE, task, token, f.sink_core[sink], kind)
+    if token < s.progress[task, h.NEXT]:
+        fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
         return
     slot = token % slots
-    local = f.task_core[task] == f.tree_source[s.m_tree[m]]
-    if not local or kind == SPIKE or kind == MARKER:
-        s.sink_got[sink, kind] += s.m_times[m]
+    local = f.task[task, h.CORE] == f.tree[message[h.M_TREE], h.SOURCE]
+    if not local or kind == h.SPIKE or kind == h.MARKER:
+        s.sink_got[sink, kind] += message[h.M_TIMES]
     taken = 0
-    if kind == SPIKE:
+    if kind == h.SPIKE:
         serve_spike(f, s, sink, m, now)
-    elif kind == MARKER:
-        if s.received[sink, slot] != s.m_value[m]:
-            fail(s.reg, E_LOST_SPIKES, task, token, s.m_value[m], s.received[sink, slot])
+    elif kind == h.MARKER:
+        if s.received[sink, slot] != message[h.M_VALUE]:
+            fail(s.reg, h.E_LOST_SPIKES, task, token, message[h.M_VALUE], s.received[sink, slot])
         s.received[sink, slot] = 0
-        occupy(f, s, sink, task, m, now, f.service[0])
+        occupy(f, s, sink, m, now, f.service[h.AXON_PS])
         taken = 1
-    elif kind == PARTIAL:
+    elif kind == h.PARTIAL:
         serve_sums(f, s, sink, m, now)
-        taken = s.m_value[m]
+        taken = message[h.M_VALUE]
     else:
-        occupy(f, s, sink, task, m, now, 0 if local else s.m_value[m] * f.service[4])
-        taken = s.m_value[m]
+        taken = message[h.M_VALUE]
+        occupy(f, s, sink, m, now, 0 if local else taken * f.service[h.VALUE_PS])
     drop_reference(s, m)
     if taken:
         s.got[task, slot] += taken
         if s.got[task, slot] > needed(f, task, token):
-            fail(s.reg, E_TOO_MANY, task, token, f.sink_core[sink], s.got[task, slot])
+            fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
         else:
             fire_all(f, s, task, now)
 
@@ -229,34 +207,30 @@ def run(f, s, margin, most):
 
     margin: the most messages one event can create; most: events before a PAUSE.
     """
-    reg = s.reg
+    reg, heap = s.reg, s.heap
     for _ in range(most):
-        if reg[R_READY]:
-            return READY
-        if reg[R_HEAP] == 0:
-            return EMPTY
-        if (
-            reg[R_HEAP] + margin > s.heap_time.size
-            or reg[R_FREE] < margin
-            or reg[R_FREE_VALUES] < margin
-            or reg[R_FREE_PARKED] < 1
-        ):
-            return GROW
-        if s.trace.shape[0] and reg[R_TRACE] + margin > s.trace.shape[0]:
-            return TRACE_FULL
-        now, what = s.heap_time[0], s.heap_what[0]
-        pop(s.heap_time, s.heap_tie, s.heap_what, reg[R_HEAP])
-        reg[R_HEAP] -= 1
-        reg[R_NOW] = now
-        reg[R_EVENTS] += 1
-        index, m = (what >> INDEX_SHIFT) & MASK, what & MASK
-        kind = what >> KIND_SHIFT
-        if kind == HOP:
+        if reg[h.R_READY]:
+            return h.READY
+        if reg[h.R_HEAP] == 0:
+            return h.EMPTY
+        room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+        if reg[h.R_HEAP] + margin > heap.shape[0] or room < margin:
+            return h.GROW
+        if s.trace.shape[0] and reg[h.R_TRACE] + margin > s.trace.shape[0]:
+            return h.TRACE_FULL
+        now, what = heap[0, 0], heap[0, 2]
+        pop(heap, reg[h.R_HEAP])
+        reg[h.R_HEAP] -= 1
+        reg[h.R_NOW] = now
+        reg[h.R_EVENTS] += 1
+        index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+        kind = what >> h.KIND_SHIFT
+        if kind == h.HOP:
             hop(f, s, index, m, now)
-        elif kind == ARRIVE:
+        elif kind == h.ARRIVE:
             arrive(f, s, index, m, now)
         else:
             release(f, s, index, now)
-        if reg[R_ERROR]:
-            return ERROR
-    return PAUSE
+        if reg[h.R_ERROR]:
+            return h.ERROR
+    return h.PAUSE

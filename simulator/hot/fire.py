@@ -5,192 +5,182 @@ injection link. Partial sums carry their int64 values; values carry only their n
 because float work is done on the gathered vector (DESIGN section 5).
 """
 
-from numba import njit
+from numba import int64, njit
 
+from simulator.hot import state as h
 from simulator.hot.expand import next_spike
 from simulator.hot.heap import push
-from simulator.hot.state import (
-    ARRIVE,
-    E_PARTIAL,
-    E_RING,
-    HOP,
-    INDEX_SHIFT,
-    KIND_SHIFT,
-    R_E1,
-    R_E2,
-    R_E3,
-    R_E4,
-    R_ERROR,
-    R_FREE,
-    R_FREE_VALUES,
-    R_HEAP,
-    R_HEAP_HIGH,
-    R_READY,
-    R_TRACE,
-    RELEASE,
-    T_FIRE,
-    T_INJECT,
-)
 
-SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 SEQ_BITS = 40
 
 
 @njit(cache=True)
 def fail(reg, code, task, token, place, detail):
     """Remember the first error; the event loop stops at it."""
-    if reg[R_ERROR] == 0:
-        reg[R_ERROR], reg[R_E1], reg[R_E2] = code, task, token
-        reg[R_E3], reg[R_E4] = place, detail
+    if reg[h.R_ERROR] == 0:
+        reg[h.R_ERROR], reg[h.R_E1], reg[h.R_E2] = code, task, token
+        reg[h.R_E3], reg[h.R_E4] = place, detail
 
 
 @njit(cache=True)
-def schedule(s, time, tie, what):
-    n = s.reg[R_HEAP]
-    push(s.heap_time, s.heap_tie, s.heap_what, n, time, tie, what)
-    s.reg[R_HEAP] = n + 1
-    if n + 1 > s.reg[R_HEAP_HIGH]:
-        s.reg[R_HEAP_HIGH] = n + 1
+def schedule(reg, heap, time, tie, what):
+    """Add an event."""
+    n = reg[h.R_HEAP]
+    push(heap, n, time, tie, what)
+    reg[h.R_HEAP] = n + 1
+    if n + 1 > reg[h.R_HEAP_HIGH]:
+        reg[h.R_HEAP_HIGH] = n + 1
 
 
 @njit(cache=True)
-def trace(s, time, duration, event, place, task, token, message, count):
-    if s.trace.shape[0]:
-        row = s.reg[R_TRACE]
-        s.reg[R_TRACE] = row + 1
-        s.trace[row, 0], s.trace[row, 1], s.trace[row, 2] = time, duration, event
-        s.trace[row, 3], s.trace[row, 4], s.trace[row, 5] = place, task, token
-        s.trace[row, 6], s.trace[row, 7] = message, count
+def record(reg, rows, time, duration, event, place, task, token, message, count):
+    """Add a row to the trace, if there is one."""
+    if rows.shape[0]:
+        row = reg[h.R_TRACE]
+        reg[h.R_TRACE] = row + 1
+        rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3] = time, duration, event, place
+        rows[row, 4], rows[row, 5], rows[row, 6], rows[row, 7] = task, token, message, count
 
 
 @njit(cache=True)
-def next_tie(s, core):
+def next_tie(core_table, core):
     """(source core, per-source sequence) as one number."""
-    seq = s.core_seq[core]
-    s.core_seq[core] = seq + 1
+    seq = core_table[core, h.SEQ]
+    core_table[core, h.SEQ] = seq + 1
     return (core << SEQ_BITS) | seq
+
+
+@njit(cache=True)
+def cross(wire, link_table, link, kind, bits, times, now):
+    """Take a message over a link: (start, arrival) in ps; bursts hold it `times` times."""
+    flits = times * ((bits + wire[kind, h.FLIT_BITS] - 1) // wire[kind, h.FLIT_BITS])
+    start = max(now, link_table[link, h.FREE])
+    link_table[link, h.FREE] = start + flits * wire[kind, h.FLIT_PS]
+    link_table[link, h.FLITS] += flits
+    return start, start + wire[kind, h.HOP_PS] + (flits - 1) * wire[kind, h.FLIT_PS]
 
 
 @njit(cache=True)
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
-    m = s.m_free[s.reg[R_FREE] - 1]
-    s.reg[R_FREE] -= 1
-    core = f.tree_source[tree]
-    tie = next_tie(s, core)
-    s.m_tree[m], s.m_class[m], s.m_token[m], s.m_bits[m] = tree, kind, token, bits
-    s.m_times[m], s.m_index[m], s.m_value[m] = times, index, value
-    s.m_refs[m], s.m_tie[m], s.m_store[m] = f.tree_fan_out[tree], tie, store
-    for sink in range(f.tree_first_local[tree], f.tree_last_local[tree]):
-        schedule(s, time, tie, (ARRIVE << KIND_SHIFT) | (sink << INDEX_SHIFT) | m)
-    root = f.tree_root[tree]
+    reg = s.reg
+    reg[h.R_FREE] -= 1
+    m = s.message_free[reg[h.R_FREE]]
+    core = f.tree[tree, h.SOURCE]
+    tie = next_tie(s.core, core)
+    row = s.message[m]
+    row[h.M_TREE], row[h.M_CLASS], row[h.M_TOKEN], row[h.M_BITS] = tree, kind, token, bits
+    row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
+    row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
+    first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
+    for sink in range(first, last):
+        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+        schedule(reg, s.heap, time, tie, what)
+    root = f.tree[tree, h.ROOT]
     if root < 0:
         return
-    link = f.node_link[root]
-    k = f.link_kind[link]
-    flits = times * ((bits + f.flit_bits[k] - 1) // f.flit_bits[k])
-    start = max(time, s.link_free[link])
-    s.link_free[link] = start + flits * f.flit_ps[k]
-    s.link_flits[link] += flits
+    link = f.node[root, h.LINK]
+    start, arrive = cross(f.wire, s.link, link, f.link_kind[link], bits, times, time)
     s.tree_sent[tree, kind] += times
-    arrive = start + f.hop_ps[k] + (flits - 1) * f.flit_ps[k]
-    schedule(s, arrive, tie, (HOP << KIND_SHIFT) | (root << INDEX_SHIFT) | m)
-    deliveries = times * (f.tree_fan_out[tree] - f.tree_last_local[tree] + f.tree_first_local[tree])
-    trace(s, start, flits * f.flit_ps[k], T_INJECT, core, task, token, kind, deliveries)
+    what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
+    schedule(reg, s.heap, arrive, tie, what)
+    deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
+    held = s.link[link, h.FREE] - start
+    record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
 
 
 @njit(cache=True)
 def send_spikes(f, s, time, task, e, token):
     """Every channel's spikes back to back, then the marker that counts them."""
-    site = f.task_site[task]
-    tree = f.emit_tree[e]
+    site, tree, lo = f.task[task, h.SITE], f.emit[e, h.E_TREE], f.emit[e, h.E_LO]
+    bits, coding, offset = f.site[site, h.BITS], f.site[site, h.CODING], f.site[site, h.OFFSET]
     row = token % s.counts.shape[0]
     sent = 0
-    for channel in range(f.emit_lo[e], f.emit_lo[e] + f.emit_n[e]):
-        left = s.counts[row, f.site_offset[site] + channel]
+    for channel in range(lo, lo + f.emit[e, h.E_N]):
+        left = int64(s.counts[row, offset + channel])
         while left != 0:
-            payload, times, left = next_spike(left, f.site_coding[site])
-            inject(
-                f, s, time, task, tree, SPIKE, token, f.site_bits[site], times, channel, payload, -1
-            )
+            payload, times, left = next_spike(left, coding)
+            inject(f, s, time, task, tree, h.SPIKE, token, bits, times, channel, payload, -1)
             sent += times
-    inject(f, s, time, task, tree, MARKER, token, f.message_bits[MARKER], 1, 0, sent, -1)
+    bits = f.message[h.MARKER, h.HEADER]
+    inject(f, s, time, task, tree, h.MARKER, token, bits, 1, 0, sent, -1)
 
 
 @njit(cache=True)
 def send_sums(f, s, time, task, e, token):
-    """P of a tile's neurons, values_per_message at a time; row_sums holds them."""
-    linear = f.task_linear[task]
-    per = f.message_values[PARTIAL]
-    tree = f.emit_tree[e]
-    first = f.emit_lo[e]
-    for lo in range(first, first + f.emit_n[e], per):
-        n = min(per, first + f.emit_n[e] - lo)
-        store = s.values_free[s.reg[R_FREE_VALUES] - 1]
-        s.reg[R_FREE_VALUES] -= 1
+    """P of a tile's neurons, some per message; row_sums holds them."""
+    width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
+    per, tree = f.message[h.PARTIAL, h.PER_MESSAGE], f.emit[e, h.E_TREE]
+    first = f.emit[e, h.E_LO]
+    end = first + f.emit[e, h.E_N]
+    for lo in range(first, end, per):
+        n = min(per, end - lo)
+        s.reg[h.R_FREE_VALUES] -= 1
+        store = s.values_free[s.reg[h.R_FREE_VALUES]]
         for i in range(n):
-            s.values[store, i] = s.row_sums[lo - f.task_neuron_lo[task] + i]
-        bits = f.message_bits[PARTIAL] + n * f.linear_bits[linear]
-        inject(f, s, time, task, tree, PARTIAL, token, bits, 1, lo, n, store)
+            s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
+        bits = f.message[h.PARTIAL, h.HEADER] + n * width
+        inject(f, s, time, task, tree, h.PARTIAL, token, bits, 1, lo, n, store)
 
 
 @njit(cache=True)
 def send_values(f, s, time, task, e, token):
-    """A number of float32 values, values_per_message at a time."""
-    per = f.message_values[VALUE]
-    for lo in range(0, f.emit_n[e], per):
-        n = min(per, f.emit_n[e] - lo)
-        bits = f.message_bits[VALUE] + n * f.value_bits[0]
-        inject(f, s, time, task, f.emit_tree[e], VALUE, token, bits, 1, 0, n, -1)
+    """A number of float32 values, some per message."""
+    per, total = f.message[h.VALUE, h.PER_MESSAGE], f.emit[e, h.E_N]
+    for lo in range(0, total, per):
+        n = min(per, total - lo)
+        bits = f.message[h.VALUE, h.HEADER] + n * f.service[h.VALUE_BITS]
+        inject(f, s, time, task, f.emit[e, h.E_TREE], h.VALUE, token, bits, 1, 0, n, -1)
 
 
 @njit(cache=True)
 def close_tile(f, s, task, token):
     """P = sum over groups of m * A, in int64; the accumulators are cleared for another token."""
-    n, groups = f.task_neuron_n[task], (f.task_n_pre[task] + 127) // 128
-    slot = token % f.slots[0]
-    base = f.sums_offset[task] + slot * groups * n
-    limit = 1 << (f.linear_bits[f.task_linear[task]] - 1)
+    row = f.task[task]
+    n, groups = row[h.NEURON_N], row[h.GROUPS]
+    slot = token % f.service[h.SLOTS]
+    base = row[h.SUMS] + slot * groups * n
+    limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for j in range(n):
         total = 0
         for g in range(groups):
             at = base + g * n + j
-            total += f.mantissa[f.mantissa_offset[task] + g * n + j] * s.accumulator[at]
+            total += f.mantissa[row[h.MANTISSA] + g * n + j] * s.accumulator[at]
             s.accumulator[at] = 0
         if total >= limit or total < -limit:
-            fail(s.reg, E_PARTIAL, task, token, f.task_neuron_lo[task] + j, total)
+            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, total)
         s.row_sums[j] = total
     for g in range(groups):
-        s.bound[f.bound_offset[task] + slot * groups + g] = 0
+        s.bound[row[h.BOUND] + slot * groups + g] = 0
 
 
 @njit(cache=True)
 def gather(f, s, task, token, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
-    stage = f.task_gathers[task]
-    row = token % s.stage_left.shape[1]
-    if s.stage_left[stage, row] == s.stage_all[stage]:
-        s.stage_token[stage, row] = token
-    elif s.stage_token[stage, row] != token:
-        fail(s.reg, E_RING, task, token, stage, s.stage_token[stage, row])
-    n = f.task_neuron_n[task]
+    stage = f.task[task, h.GATHERS]
+    ring = token % s.stage_left.shape[1]
+    if s.stage_left[stage, ring] == s.stage_all[stage]:
+        s.stage_token[stage, ring] = token
+    elif s.stage_token[stage, ring] != token:
+        fail(s.reg, h.E_RING, task, token, stage, s.stage_token[stage, ring])
+    n = f.task[task, h.NEURON_N]
     if n:
-        base = f.sums_offset[task] + (token % f.slots[0]) * n
-        out = f.linear_offset[f.task_linear[task]] + f.task_neuron_lo[task]
+        base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n
+        out = f.linear[f.task[task, h.LINEAR], h.L_OFFSET] + f.task[task, h.NEURON_LO]
         for i in range(n):
-            s.stage_sums[row, out + i] = s.home[base + i]
+            s.stage_sums[ring, out + i] = s.home[base + i]
             s.home[base + i] = 0
-    s.stage_left[stage, row] -= 1
-    if s.stage_left[stage, row] == 0:
-        announce(s, 0, stage, token, time)
+    s.stage_left[stage, ring] -= 1
+    if s.stage_left[stage, ring] == 0:
+        announce(s.reg, s.ready, 0, stage, token, time)
 
 
 @njit(cache=True)
-def announce(s, what, index, token, time):
+def announce(reg, ready, what, index, token, time):
     """Queue something for Python: a stage to compute, or logits at the host."""
-    n = s.reg[R_READY]
-    s.ready[n, 0], s.ready[n, 1], s.ready[n, 2], s.ready[n, 3] = what, index, token, time
-    s.reg[R_READY] = n + 1
+    n = reg[h.R_READY]
+    ready[n, 0], ready[n, 1], ready[n, 2], ready[n, 3] = what, index, token, time
+    reg[h.R_READY] = n + 1
 
 
 @njit(cache=True)
@@ -202,59 +192,61 @@ def tokens_kept(window, period, residue, token):
 
 @njit(cache=True)
 def fire(f, s, task, token, now):
-    """Work on the core from when it is free, then send; returns the finish time in ps."""
-    core = f.task_core[task]
-    duration = f.task_ps[task]
-    if f.task_window[task]:
-        kept = tokens_kept(f.task_window[task], f.task_period[task], f.task_residue[task], token)
-        duration += kept * f.task_ring_ps[task]
-        s.task_ring[task] += kept
-    start = max(now, s.core_free[core])
+    """Work on the core from when it is free, then send."""
+    row = f.task[task]
+    core = row[h.CORE]
+    duration = row[h.PS]
+    if row[h.WINDOW]:
+        kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], token)
+        duration += kept * row[h.RING_PS]
+        s.progress[task, h.RING] += kept
+    start = max(now, s.core[core, h.C_FREE])
     finish = start + duration
-    s.core_free[core] = finish
-    s.core_busy[core] += duration
-    s.task_fired[task] += 1
-    s.next_fire[task] = token + 1
-    trace(s, start, duration, T_FIRE, core, task, token, -1, 0)
-    if f.task_kind[task] == 0:
+    s.core[core, h.C_FREE] = finish
+    s.core[core, h.BUSY] += duration
+    s.progress[task, h.FIRED] += 1
+    s.progress[task, h.NEXT] = token + 1
+    record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, -1, 0)
+    if row[h.KIND] == h.TILE:
         close_tile(f, s, task, token)
-    if f.task_gathers[task] >= 0:
+    if row[h.GATHERS] >= 0:
         gather(f, s, task, token, finish)
-    for e in range(f.task_emit[task], f.task_emit[task + 1]):
-        if f.emit_residue[e] >= 0 and token % f.task_period[task] != f.emit_residue[e]:
+    for e in range(row[h.EMIT], row[h.EMIT_END]):
+        residue = f.emit[e, h.E_RESIDUE]
+        if residue >= 0 and token % row[h.PERIOD] != residue:
             continue
-        kind = f.emit_class[e]
-        if kind == SPIKE:
-            if token >= s.site_first[f.task_site[task]]:
+        kind = f.emit[e, h.E_CLASS]
+        if kind == h.SPIKE:
+            if token >= s.site_first[row[h.SITE]]:
                 send_spikes(f, s, finish, task, e, token)
-        elif kind == PARTIAL:
+        elif kind == h.PARTIAL:
             send_sums(f, s, finish, task, e, token)
         else:
             send_values(f, s, finish, task, e, token)
-    if f.task_kind[task] == 2 and f.task_emit[task] == f.task_emit[task + 1]:
-        announce(s, 1, task, token, finish)
-    schedule(s, finish, next_tie(s, core), (RELEASE << KIND_SHIFT) | (task << INDEX_SHIFT))
-    return finish
+    if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
+        announce(s.reg, s.ready, 1, task, token, finish)
+    what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
+    schedule(s.reg, s.heap, finish, next_tie(s.core, core), what)
 
 
 @njit(cache=True)
 def needed(f, task, token):
     """Inputs a task awaits for a token."""
-    need = f.task_need[task]
-    if f.task_extra[task] and token % f.task_period[task] == f.task_residue[task]:
-        need += f.task_extra[task]
+    need = f.task[task, h.NEED]
+    if f.task[task, h.EXTRA] and token % f.task[task, h.PERIOD] == f.task[task, h.RESIDUE]:
+        need += f.task[task, h.EXTRA]
     return need
 
 
 @njit(cache=True)
 def fire_all(f, s, task, now):
     """Fire every token whose inputs are complete, in token order."""
-    slots = f.slots[0]
-    if f.task_need[task] + f.task_extra[task] == 0:
+    if f.task[task, h.NEED] + f.task[task, h.EXTRA] == 0:
         return  # the embedding awaits nothing; the host starts it
+    slots = f.service[h.SLOTS]
     while True:
-        token = s.next_fire[task]
-        if token >= s.done[task] + slots:
+        token = s.progress[task, h.NEXT]
+        if token >= s.progress[task, h.DONE] + slots:
             return
         slot = token % slots
         if s.got[task, slot] != needed(f, task, token):

@@ -1,4 +1,4 @@
-"""A binary heap of events in three int64 arrays, ordered by (time, tie, what).
+"""A binary heap of events, int64[n, 3], ordered by (time, tie, what).
 
 tie packs (source core, per-source sequence), so equal times have one order; what
 packs the event itself and orders the copies of one multicast message.
@@ -18,23 +18,23 @@ def before(t1, k1, w1, t2, k2, w2):
 
 
 @njit(cache=True)
-def push(time, tie, what, n, t, k, w):
-    """Insert (t, k, w) into a heap of n events; the arrays must have room."""
+def push(heap, n, t, k, w):
+    """Insert (t, k, w) into a heap of n events; the array must have room."""
     i = n
     while i > 0:
         up = (i - 1) >> 1
-        if not before(t, k, w, time[up], tie[up], what[up]):
+        if not before(t, k, w, heap[up, 0], heap[up, 1], heap[up, 2]):
             break
-        time[i], tie[i], what[i] = time[up], tie[up], what[up]
+        heap[i, 0], heap[i, 1], heap[i, 2] = heap[up, 0], heap[up, 1], heap[up, 2]
         i = up
-    time[i], tie[i], what[i] = t, k, w
+    heap[i, 0], heap[i, 1], heap[i, 2] = t, k, w
 
 
 @njit(cache=True)
-def pop(time, tie, what, n):
-    """Remove the first of n events; it must have been read from index 0 before."""
+def pop(heap, n):
+    """Remove the first of n events; it must have been read from row 0 before."""
     last = n - 1
-    t, k, w = time[last], tie[last], what[last]
+    t, k, w = heap[last, 0], heap[last, 1], heap[last, 2]
     i = 0
     while True:
         child = 2 * i + 1
@@ -42,11 +42,12 @@ def pop(time, tie, what, n):
             break
         right = child + 1
         if right < last and before(
-            time[right], tie[right], what[right], time[child], tie[child], what[child]
-        ):
+            heap[right, 0], heap[right, 1], heap[right, 2],
+            heap[child, 0], heap[child, 1], heap[child, 2],
+        ):  # fmt: skip
             child = right
-        if not before(time[child], tie[child], what[child], t, k, w):
+        if not before(heap[child, 0], heap[child, 1], heap[child, 2], t, k, w):
             break
-        time[i], tie[i], what[i] = time[child], tie[child], what[child]
+        heap[i, 0], heap[i, 1], heap[i, 2] = heap[child, 0], heap[child, 1], heap[child, 2]
         i = child
-    time[i], tie[i], what[i] = t, k, w
+    heap[i, 0], heap[i, 1], heap[i, 2] = t, k, w

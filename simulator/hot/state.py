@@ -1,16 +1,24 @@
-"""What the engine reads (Chip tables) and changes (State): tuples of arrays, nothing else."""
+"""What the engine reads (Fixed) and changes (State): tuples of int64 tables, nothing else.
+
+Tables keep the columns of one thing side by side: one cache line per event, and few
+arguments for the compiler. The constants below name the columns.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# kinds of events, in the top bits of `what`
+# kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE = 0, 1, 2
 KIND_SHIFT, INDEX_SHIFT = 60, 30
 MASK = (1 << 30) - 1
 
+# classes of messages and kinds of tasks, as in compiler.program
+SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
+TILE, VECTOR, HOST = 0, 1, 2
+
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = 0, 1, 2, 3, 4, 5
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -35,136 +43,134 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = 0, 1, 2, 3, 4, 5
     R_HEAP_HIGH,
     R_FREE_VALUES,
     R_TRACE,
+    R_FREE_PARKED,
     R_ERROR,
     R_E1,
     R_E2,
     R_E3,
     R_E4,
-    R_FREE_PARKED,
 ) = range(14)
 N_REGISTERS = 14
+
+# columns of Fixed.task
+(
+    CORE,
+    KIND,
+    NEED,
+    EXTRA,
+    PERIOD,
+    RESIDUE,
+    WINDOW,
+    PS,
+    RING_PS,
+    GATHERS,
+    LINEAR,
+    NEURON_LO,
+    NEURON_N,
+    N_PRE,
+    GROUPS,
+    SITE,
+    EMIT,
+    EMIT_END,
+    WEIGHT,  # offsets: into weight, mantissa, accumulator or home, bound
+    MANTISSA,
+    SUMS,
+    BOUND,
+) = range(22)
+N_TASK = 22
+
+E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE = range(5)  # Fixed.emit
+ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT = range(5)  # Fixed.tree; fan-out with local sinks
+LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
+S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
+FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
+CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
+L_BITS, L_OFFSET = range(2)  # Fixed.linear (width of a partial sum, offset into stage_sums)
+HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole message)
+(
+    AXON_PS,
+    ROW_PS,
+    SYNOP_PS,
+    PARTIAL_PS,
+    VALUE_PS,
+    LANES,
+    ROW_BUFFER,
+    SLOTS,
+    VALUE_BITS,
+) = range(9)  # Fixed.service
+
+# columns of State tables
+FREE, FLITS = range(2)  # link: ps when free, flits carried
+C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
+(
+    M_TREE,
+    M_CLASS,
+    M_TOKEN,
+    M_BITS,
+    M_TIMES,  # multiplicity of a burst
+    M_INDEX,  # channel or neuron
+    M_VALUE,  # payload, number of values, or spikes announced
+    M_REFS,  # sinks still to be reached
+    M_TIE,
+    M_STORE,  # row of `values`, or -1
+) = range(10)
+N_MESSAGE = 10
+NEXT, DONE, LAST_AXON, ROWS, FIRED, RING = range(6)  # progress of a task, and its counts
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
 T_INJECT, T_SERVE, T_FIRE = 0, 1, 2
 
+PARK = 64
+"""Side queues per task, by token modulo this."""
+
 
 class Fixed(NamedTuple):
-    """Program and timing; never written. Index spaces: task, tree, node, sink, link, linear, site."""
+    """Program and timing; never written."""
 
-    task_core: np.ndarray
-    task_kind: np.ndarray
-    task_need: np.ndarray
-    task_extra: np.ndarray
-    task_period: np.ndarray
-    task_residue: np.ndarray
-    task_window: np.ndarray
-    task_ps: np.ndarray
-    task_ring_ps: np.ndarray
-    task_gathers: np.ndarray
-    task_linear: np.ndarray
-    task_neuron_lo: np.ndarray
-    task_neuron_n: np.ndarray
-    task_n_pre: np.ndarray
-    task_site: np.ndarray
-    task_emit: np.ndarray
-    emit_tree: np.ndarray
-    emit_class: np.ndarray
-    emit_lo: np.ndarray
-    emit_n: np.ndarray
-    emit_residue: np.ndarray
-    tree_root: np.ndarray
-    tree_source: np.ndarray
-    tree_first_local: np.ndarray
-    tree_last_local: np.ndarray
-    tree_fan_out: np.ndarray  # sinks per tree, local ones included
-    node_link: np.ndarray
-    node_first_child: np.ndarray
-    node_last_child: np.ndarray
-    node_first_sink: np.ndarray
-    node_last_sink: np.ndarray
-    sink_core: np.ndarray
-    sink_task: np.ndarray
-    sink_base: np.ndarray
+    task: np.ndarray
+    emit: np.ndarray
+    tree: np.ndarray
+    node: np.ndarray
+    sink: np.ndarray
     link_kind: np.ndarray
-    flit_bits: np.ndarray  # [6] by link kind
-    flit_ps: np.ndarray
-    hop_ps: np.ndarray
-    site_coding: np.ndarray  # kernels.coding codes
-    site_bits: np.ndarray  # bits of a spike message
-    site_offset: np.ndarray  # into the columns of `counts`
-    linear_bits: np.ndarray  # width of a partial sum
-    linear_offset: np.ndarray  # into the columns of `stage_sums`
-    message_bits: np.ndarray  # [4] header bits by class; marker: the whole message
-    message_values: np.ndarray  # [4] values per message by class
-    value_bits: np.ndarray  # [1] bits of one value
-    service: np.ndarray  # axon, row, synop, partial, value ps, lanes, row_buffer
+    wire: np.ndarray
+    site: np.ndarray
+    linear: np.ndarray
+    message: np.ndarray
+    service: np.ndarray
     weight: np.ndarray  # int8, axon-major per tile
-    weight_offset: np.ndarray
-    mantissa: np.ndarray  # int64, [group, neuron] per tile
-    mantissa_offset: np.ndarray
-    sums_offset: np.ndarray  # into accumulators (tile) or home sums (vector)
-    bound_offset: np.ndarray
-    slots: np.ndarray  # [1]
+    mantissa: np.ndarray  # [group, neuron] per tile
 
 
 class State(NamedTuple):
     """Everything the engine changes."""
 
-    reg: np.ndarray  # int64[N_REGISTERS]
-    heap_time: np.ndarray
-    heap_tie: np.ndarray
-    heap_what: np.ndarray
-    link_free: np.ndarray  # ps
-    link_flits: np.ndarray
-    core_free: np.ndarray  # ps
-    core_busy: np.ndarray  # ps
-    core_seq: np.ndarray
-    # message records and their values
-    m_tree: np.ndarray
-    m_class: np.ndarray
-    m_token: np.ndarray
-    m_bits: np.ndarray
-    m_times: np.ndarray  # multiplicity of a burst
-    m_index: np.ndarray  # channel or neuron
-    m_value: np.ndarray  # payload, number of values, or spikes announced
-    m_refs: np.ndarray
-    m_tie: np.ndarray
-    m_store: np.ndarray  # row of `values`, or -1
-    m_free: np.ndarray
-    values: np.ndarray  # int64[rows, values per message]
+    reg: np.ndarray
+    heap: np.ndarray  # [room, 3]
+    link: np.ndarray
+    core: np.ndarray
+    message: np.ndarray
+    message_free: np.ndarray
+    values: np.ndarray  # [room, values per message]
     values_free: np.ndarray
-    # tasks
+    parked: np.ndarray  # [room, 3]: message, sink, next
+    parked_free: np.ndarray
+    queue: np.ndarray  # [task, PARK, 2]: first and last parked entry, -1 for none
+    progress: np.ndarray  # [task, 6]
     got: np.ndarray  # [task, slot]
-    next_fire: np.ndarray
-    done: np.ndarray
-    park_first: np.ndarray  # [task, PARK] lists of parked entries by token % PARK, -1: empty
-    park_last: np.ndarray
-    p_message: np.ndarray
-    p_sink: np.ndarray
-    p_next: np.ndarray
-    p_free: np.ndarray
-    last_axon: np.ndarray
     accumulator: np.ndarray  # int32
-    bound: np.ndarray  # int64 [task, slot, group]: sum of |payload| * 127
-    home: np.ndarray  # int64 sums
-    row_sums: np.ndarray  # int64 scratch for one tile's P
-    received: np.ndarray  # [sink, slot]
-    # stages
-    stage_sums: np.ndarray  # int64[ring, neurons of all linears]
+    bound: np.ndarray  # sum of |payload| * 127 per accumulator group: what it could hold
+    home: np.ndarray  # sums at home tasks
+    row_sums: np.ndarray  # scratch: one tile's P
+    received: np.ndarray  # [sink, slot] spikes since the last marker
+    stage_sums: np.ndarray  # [ring, neurons of all linears]
     counts: np.ndarray  # int32[ring, channels of all sites]
     stage_left: np.ndarray  # [stage, ring] gathers still missing
     stage_token: np.ndarray  # [stage, ring]
     stage_all: np.ndarray  # [stage]
-    site_first: np.ndarray  # first token a site sends
+    site_first: np.ndarray  # [site] first token it sends
     ready: np.ndarray  # [n, 4]: (0, stage, token, ps) or (1, host task, token, ps)
-    # counters
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
-    task_rows: np.ndarray
-    task_fired: np.ndarray
-    task_ring: np.ndarray
-    trace: np.ndarray  # int64[rows, 8]; zero rows: no trace
-
-
-PARK = 64
+    trace: np.ndarray  # [rows, 8]; no rows: no trace
