@@ -17,7 +17,7 @@ from typing import Any, Final
 from safetensors import safe_open
 from torch import Tensor
 
-from compiler.frontends.torch_zip import AGAIN, CONVERT, load_zip, refuse_code
+from compiler.frontends.torch_zip import AGAIN, CONVERT, load_zip, printable, refuse_code
 from hw_models.errors import BadInput, SpikeloomError, Unsupported
 
 FORMAT: Final = "spikeloom-checkpoint-1"
@@ -120,8 +120,8 @@ def _torch(path: Path) -> Checkpoint:
                 f"format {shown(found['format'])}, this version reads {FORMAT!r}", where=str(path)
             )
         config, tensors = found["config"], found["state_dict"]
-        if not isinstance(config, dict):
-            raise BadInput("config is not a dict", where=str(path), fix=CONVERT)
+        if not (isinstance(config, dict) and _plain(config)):
+            raise BadInput("config is not a dict of plain values", where=str(path), fix=CONVERT)
     else:
         config, tensors = _config_beside(path), found
     named = isinstance(tensors, dict) and all(
@@ -130,7 +130,22 @@ def _torch(path: Path) -> Checkpoint:
     if not named:
         raise BadInput("no state dict: not a dict of tensors", where=str(path), fix=CONVERT)
     _check_storage(tensors, n_bytes, path)
-    return Checkpoint(model_name(path), str(path), config, dict(tensors))
+    detached = {name: tensor.detach() for name, tensor in tensors.items()}
+    return Checkpoint(model_name(path), str(path), config, detached)
+
+
+def _plain(config: object) -> bool:
+    """Whether a config.json could say it: no tensors inside, which compare to no truth value."""
+    waiting, seen = [config], set()  # a pickle's lists may hold themselves
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            if id(value) not in seen:
+                seen.add(id(value))
+                waiting += [*value, *value.values()] if isinstance(value, dict) else value
+        elif not (value is None or isinstance(value, bool | int | float | str)):
+            return False
+    return True
 
 
 def _check_storage(tensors: Mapping[str, Tensor], n_bytes: int, path: Path) -> None:
@@ -140,7 +155,7 @@ def _check_storage(tensors: Mapping[str, Tensor], n_bytes: int, path: Path) -> N
         needed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
         if needed > held:
             raise BadInput(
-                f"tensor {name} claims {needed} bytes, its storage has {held}",
+                f"tensor {printable(name)} claims {needed} bytes, its storage has {held}",
                 where=str(path),
                 fix="save contiguous tensors",
             )

@@ -14,6 +14,7 @@ from torch import Tensor
 from compiler.frontends.checkpoint import Checkpoint, open_checkpoint
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import build, tensor_shapes
+from compiler.frontends.torch_zip import printable
 from compiler.graph import Graph
 from hw_models.errors import BadInput, Unsupported
 
@@ -165,12 +166,12 @@ def _check_names(expected: Iterable[str], found: Checkpoint) -> None:
         raise BadInput(
             f"tensor {missing[0]} is missing{_more(missing)}",
             where=found.where,
-            fix=f"is it {near[0]}?" if near else "",
+            fix=f"is it {printable(near[0])}?" if near else "",
         )
     if extra:
         near = get_close_matches(extra[0], list(expected), n=1)
         raise BadInput(
-            f"tensor {extra[0]} has no place in this model{_more(extra)}",
+            f"tensor {printable(extra[0])} has no place in this model{_more(extra)}",
             where=found.where,
             fix=f"the nearest name is {near[0]}" if near else "remove it",
         )

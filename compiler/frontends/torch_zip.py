@@ -6,8 +6,10 @@ size, and accepts a tensor of 10^12 elements over a storage of four bytes.
 
 import pickletools
 import re
+import warnings
 import zipfile
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Final
 
 import torch
@@ -36,6 +38,11 @@ _PLAIN: Final = re.compile(
 _CALLS: Final = {"GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 
 
+def printable(name: str) -> str:
+    """A name from a file, safe for a terminal."""
+    return name if name.isprintable() and len(name) <= 100 else shown(name)
+
+
 def load_zip(path: Path) -> tuple[object, int]:
     """What torch.save wrote (dicts, numbers, text, tensors over the mapped file), and how many
     bytes of tensor data the archive holds.
@@ -47,8 +54,15 @@ def load_zip(path: Path) -> tuple[object, int]:
         raise BadInput("a torch file named .safetensors", where=str(path), fix="rename it to .pt")
     pickle, held = _checked_archive(path)
     refuse_code(pickle, path)
+    if pickle[:2] != b"\x80\x02":
+        raise BadInput(
+            "not pickle protocol 2, which is torch.save's",
+            where=str(path),
+            fix="save it again without pickle_protocol",
+        )
     check_claims(pickle, held, str(path))
-    found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # it remarks on odd pickles that it then refuses
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     return found, sum(held.values())
 
 
@@ -60,12 +74,15 @@ def refuse_code(pickle: bytes, path: Path) -> None:
         if "UNICODE" in opcode.name:
             strings.append(str(argument))
         elif opcode.name == "STACK_GLOBAL":  # takes module and name from the stack
-            named[".".join(strings[-2:])] = None
+            if not _PLAIN.fullmatch(" ".join(strings[-2:])):
+                named[".".join(strings[-2:])] = None
         elif opcode.name in _CALLS and not _PLAIN.fullmatch(str(argument)):
             named[str(argument).replace(" ", ".", 1)] = None
     if named:
         most = 5
-        listed = ", ".join(list(named)[:most]) + (", ..." if len(named) > most else "")
+        listed = ", ".join(map(printable, list(named)[:most])) + (
+            ", ..." if len(named) > most else ""
+        )
         raise BadInput(
             f"holds code or objects, not only tensors: it names {listed}",
             where=str(path),
@@ -77,7 +94,6 @@ def _checked_archive(path: Path) -> tuple[bytes, dict[str, int]]:
     """data.pkl, and the bytes of each storage; every entry is plain, whole and inside the file."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        _check_entries(entries, path)
         names = [e.filename for e in entries]
         folder = names[0].partition("/")[0] if names else ""
         if f"{folder}/data.pkl" not in names:
@@ -88,11 +104,14 @@ def _checked_archive(path: Path) -> tuple[bytes, dict[str, int]]:
             raise BadInput("an archive of several folders", where=str(path), fix=CONVERT)
         if f"{folder}/constants.pkl" in names:
             raise BadInput("a TorchScript archive, which holds code", where=str(path), fix=CONVERT)
+        _check_entries(entries, path)
         if archive.getinfo(f"{folder}/data.pkl").file_size > MAX_PICKLE:
             raise BadInput(f"data.pkl is larger than {MAX_PICKLE} bytes", where=str(path))
         broken = archive.testzip()
         if broken is not None:
-            raise BadInput(f"entry {broken} is altered (checksum)", where=str(path), fix=AGAIN)
+            raise BadInput(
+                f"entry {printable(broken)} is altered (checksum)", where=str(path), fix=AGAIN
+            )
         data = f"{folder}/data/"
         held = {
             e.filename[len(data) :]: e.file_size for e in entries if e.filename.startswith(data)
@@ -106,7 +125,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise BadInput(
-                f"entry {entry.filename} is compressed; torch.save stores plainly",
+                f"entry {printable(entry.filename)} is compressed; torch.save stores plainly",
                 where=str(path),
                 fix="save it with torch.save, without zipping it again",
             )

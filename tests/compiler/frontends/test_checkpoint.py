@@ -81,7 +81,9 @@ def test_weights_alone_read_with_the_config_beside_them(checkpoint, saved, publi
 def test_parameters_read_like_tensors(checkpoint, saved):
     plain = checkpoint["state_dict"]
     checkpoint["state_dict"] = {n: torch.nn.Parameter(t) for n, t in plain.items()}
-    assert same(read_model(saved(checkpoint))[1], plain)
+    _, tensors = read_model(saved(checkpoint))
+    assert same(tensors, plain)
+    assert not any(t.requires_grad for t in tensors.values())
 
 
 # ---- what is missing
@@ -223,6 +225,41 @@ def test_torchscript_is_refused(tmp_path):
             archive.writestr(name, pickle.dumps(()))
     with pytest.raises(BadInput, match="TorchScript"):
         read_model(path)
+
+
+def test_torchscript_with_its_compressed_code_is_named_for_what_it_is(tmp_path):
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("m/data.pkl", "m/constants.pkl", "m/code/m.py"):
+            archive.writestr(name, b"x" * 1000)
+    with pytest.raises(BadInput, match="TorchScript"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("key", ["attn_layers", "head_dim", "hidden_size", "hidden_act", "any"])
+def test_a_config_that_holds_tensors_is_refused(checkpoint, saved, key):
+    for value in (torch.zeros(3), [torch.zeros(3)], {"a": (torch.zeros(3),)}):
+        checkpoint["config"][key] = value
+        with pytest.raises(BadInput, match="not a dict of plain values"):
+            read_model(saved(checkpoint))
+
+
+def test_a_config_that_holds_itself_is_read_in_finite_time(checkpoint, saved):
+    config = checkpoint["config"]
+    config["itself"] = wide = [config]
+    for _ in range(60):
+        wide = [wide, wide, wide]
+    config["wide"] = wide
+    assert read_model(saved(checkpoint))[0].vocab == 17
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_pickle_protocol_is_refused_in_a_sentence(checkpoint, tmp_path, protocol):
+    path = tmp_path / "model.pt"
+    torch.save(checkpoint, path, pickle_protocol=protocol)
+    with pytest.raises(BadInput, match="protocol 2") as refused:
+        read_model(path)
+    assert "pickle_protocol" in refused.value.fix
 
 
 def test_the_old_torch_format_is_refused_in_a_sentence(checkpoint, tmp_path):

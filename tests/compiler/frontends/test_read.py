@@ -159,6 +159,13 @@ def test_an_extra_tensor_is_named_with_the_nearest_name(checkpoint, saved):
     assert "model.layers.0.attn.g_norm.weight" in e.value.fix
 
 
+def test_names_that_would_write_to_the_terminal_are_escaped_and_cut(checkpoint, saved):
+    checkpoint["state_dict"]["\x1b[31m" + "x" * 10_000] = torch.ones(1)
+    with pytest.raises(BadInput, match="has no place") as refused:
+        read_model(saved(checkpoint))
+    assert str(refused.value).isprintable() and len(refused.value.what) < 200
+
+
 @pytest.mark.parametrize("shape", [(12, 17), (17, 13), (17 * 12,), (1, 17, 12), (0, 12), ()])
 def test_a_wrong_shape_is_named_with_the_right_one(checkpoint, saved, shape):
     checkpoint["state_dict"]["lm_head.weight"] = torch.ones(shape)
