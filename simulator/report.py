@@ -27,9 +27,12 @@ from simulator.si import share, si
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What happened in a phase; hops are flits x links passed, chip crossings included."""
+    """What happened in a phase; hops are flits x links passed, chip crossings included.
 
-    spikes: int
+    A spike is one message per tree of its channel, and none where all its cores are its own.
+    """
+
+    spike_messages: int
     delivered: int
     synops: int
     messages: int
@@ -230,7 +233,7 @@ def _events(phase: Phase) -> Events:
 
     crossings = ("flit_chip_x", "flit_chip_y")
     return Events(
-        spikes=count("msg_spike"),
+        spike_messages=count("msg_spike"),
         delivered=count("delivered_spike"),
         synops=count(*SYNOPS),
         messages=count(*(f"msg_{name}" for name in MESSAGES)),
@@ -279,8 +282,8 @@ def _assumptions(
     shares = ", ".join(f"{share(p.ledger.assumed_share())} in {p.name}" for p in phases)
     found = [
         f"Joules that rest on costs of grade 'assumed': {shares}.",
-        f"Static energy: {run.n_chips} chips that hold a tile x "
-        f"{si(chip.static_power.nominal, 'W')} x wall time / {streams} stream(s). "
+        f"Static energy: {run.n_chips} x {si(chip.static_power.nominal, 'W')} (chips that hold a "
+        f"tile) x wall time, over {streams} {'stream' if streams == 1 else 'streams'}. "
         f"Source: {source} ({grade}).",
         "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
         f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",

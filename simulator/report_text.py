@@ -148,7 +148,7 @@ def _operations(phase: PhaseReport) -> Table:
 
 
 def _events(r: Report) -> Table:
-    names = ("spikes", "delivered", "synops", "messages", "hops", "chip_hops")
+    names = ("spike_messages", "delivered", "synops", "messages", "hops", "chip_hops")
     rows = [
         (name.replace("_", " "), *(cell for p in r.phases for cell in _event_cells(p, name)))
         for name in names

@@ -116,7 +116,8 @@ def _write(
 ) -> None:
     head = asdict(run)
     counters = {p["name"]: p.pop("counters") for p in head["phases"]}
-    _write_text(work / RUN, _json({"format": FORMAT} | head))
+    # operations stay in the order in which the model meets them
+    _write_text(work / RUN, json.dumps({"format": FORMAT} | head, indent=1) + "\n")
     _write_text(work / COUNTERS, _json(counters))
     if activity is not None:
         _write_activity(work / ACTIVITY, activity)

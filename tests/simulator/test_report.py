@@ -122,7 +122,7 @@ def test_events_are_sums_of_counters(report, run):
         return sum(n for kind, n in kinds if kind in names)
 
     events = phase(report, "decode").events
-    assert events.spikes == count("msg_spike")
+    assert events.spike_messages == count("msg_spike")
     assert events.delivered == count("delivered_spike")
     assert events.synops == count("synop_shift", "synop_mac")
     assert events.hops == count("flit_x", "flit_y", "flit_chip_x")

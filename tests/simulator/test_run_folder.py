@@ -30,6 +30,7 @@ def folder(tmp_path, run, activity):
 def test_a_run_comes_back_as_it_was(folder, run, activity):
     stored = read_run(folder)
     assert stored.run == run
+    assert list(stored.run.operations) == list(run.operations)
     assert stored.provenance == HOST
     assert list(stored.activity.counts) == list(activity.counts)
     for site in activity.counts:
