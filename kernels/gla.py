@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+FORGOTTEN = -104.0
+"""exp of this is zero in float32: a log decay at or below it erases the state."""
+
 
 def log_gate(gate: Tensor, normalizer: int) -> Tensor:
     """log of the decay per key channel: logsigmoid(gate) / normalizer, at most 0."""
@@ -43,10 +46,13 @@ def gla_chunk(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, chunk: int = 3
 
     With c_t the running sum of log decays inside a chunk, token t sees token s <= t
     through exp(c_t - c_s) on every key channel. Both factors are taken relative to the
-    chunk's middle, so that neither leaves float32 while |c| stays below 160 in a chunk.
+    chunk's middle; where a chunk's decay would still take one of them out of float32, the
+    chunks are halved.
     """
     batch, length, heads, d_k = q.shape
     d_v = v.shape[-1]
+    log_decay = log_decay.clamp_min(FORGOTTEN)
+    whole = q, k, v, log_decay
     pad = -length % chunk
     if pad:
         q, k, v, log_decay = (
@@ -60,6 +66,8 @@ def gla_chunk(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, chunk: int = 3
     q, k, v, g = by_chunk(q * d_k**-0.5), by_chunk(k), by_chunk(v), by_chunk(log_decay)
     c = g.cumsum(-2)  # [batch, heads, n, chunk, d_k]
     total = c[..., -1:, :]
+    if chunk > 1 and total.detach().min() < FORGOTTEN:
+        return gla_chunk(*whole, chunk // 2)
     middle = total / 2
     inside = (q * (c - middle).exp()) @ (k * (middle - c).exp()).transpose(-1, -2)
     inside = inside.tril() @ v

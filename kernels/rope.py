@@ -11,8 +11,9 @@ def rope(x: Tensor, position: int | Tensor, theta: float) -> Tensor:
     and their sine and cosine rounded once to float32.
     """
     half = x.shape[-1] // 2
-    frequency = theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angle = torch.as_tensor(position, dtype=torch.float64)[..., None, None] * frequency
+    frequency = theta ** (-torch.arange(half, dtype=torch.float64, device=x.device) / half)
+    position = torch.as_tensor(position, dtype=torch.float64, device=x.device)
+    angle = position[..., None, None] * frequency
     cos, sin = angle.cos().float(), angle.sin().float()
     a, b = x[..., :half], x[..., half:]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

@@ -8,6 +8,7 @@ tolerance (DESIGN 3.4).
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -22,6 +23,9 @@ from kernels.rope import rope
 from kernels.swiglu import swiglu
 from kernels.threshold import absmax16, mean_abs
 from kernels.window import window_sequence
+
+MATRICES = ("_proj.weight", "lm_head.weight")
+NEWLINE = 10
 
 Mode = Literal["float", "w8", "spike"]
 Record = Callable[[str, Tensor], None]
@@ -38,18 +42,31 @@ def spiked(x: Tensor, v_th: Tensor) -> Tensor:
     return straight_through(x, (x / v_th).round() * v_th)
 
 
-class _Pass:
-    """One forward pass: how linears and sites behave in a mode."""
+def effective(weights: Mapping[str, Tensor], mode: Mode) -> dict[str, Tensor]:
+    """The float32 weights a mode computes with: outside `float`, matrices rounded to W8."""
+    found = {name: weight.float() for name, weight in weights.items()}
+    if mode != "float":
+        for name, weight in found.items():
+            if name.endswith(MATRICES):
+                with torch.no_grad():
+                    w8 = dequantize(quantize_w8(weight))
+                found[name] = straight_through(weight, w8)
+    return found
 
-    def __init__(
-        self, weights: Mapping[str, Tensor], mode: Mode, k: float, record: Record | None
-    ) -> None:
-        self.weights, self.mode, self.k, self.record = weights, mode, k, record
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One forward pass: effective weights, and how sites behave."""
+
+    weights: Mapping[str, Tensor]
+    spiking: bool
+    k: float
+    record: Record | None
 
     def site(self, name: str, x: Tensor) -> Tensor:
         if self.record is not None:
             self.record(name, x)
-        if self.mode != "spike":
+        if not self.spiking:
             return x
         x = x.float()
         with torch.no_grad():
@@ -57,12 +74,7 @@ class _Pass:
         return spiked(x, v_th)
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        weight = self.weights[name + ".weight"]
-        if self.mode != "float":
-            with torch.no_grad():
-                w8 = dequantize(quantize_w8(weight))
-            weight = straight_through(weight.float(), w8)
-        return linear(x, weight, self.weights.get(name + ".bias"))
+        return linear(x, self.weights[name + ".weight"], self.weights.get(name + ".bias"))
 
 
 def forward(
@@ -76,23 +88,25 @@ def forward(
     """Logits float32 [batch, T, vocab] of int64 tokens [batch, T].
 
     weights: the checkpoint's names and shapes, any float dtype. record(site, x) sees every
-    encoder site's input.
+    encoder site's input float [batch, T, n], in the order of the model.
     """
-    run = _Pass(weights, mode, k, record)
-    x = weights["model.embeddings.weight"][tokens].float()
+    return _run(config, _Pass(effective(weights, mode), mode == "spike", k, record), tokens)
+
+
+def _run(config: GlaSwaConfig, run: _Pass, tokens: Tensor) -> Tensor:
+    weights, eps = run.weights, config.norm_eps
+    x = weights["model.embeddings.weight"][tokens]
     for i in range(config.num_hidden_layers):
         at = f"model.layers.{i}."
-        a = rms_norm(x, weights[at + "attn_norm.weight"], config.norm_eps)
-        a = run.site(f"layers.{i}.attn_in", a)
+        a = run.site(f"layers.{i}.attn_in", rms_norm(x, weights[at + "attn_norm.weight"], eps))
         mix = _window if config.is_window(i) else _gla
         o = run.site(f"layers.{i}.o_in", mix(config, run, at + "attn.", a))
         x = x + run.linear(at + "attn.o_proj", o).float()
-        m = rms_norm(x, weights[at + "mlp_norm.weight"], config.norm_eps)
-        m = run.site(f"layers.{i}.mlp_in", m)
+        m = run.site(f"layers.{i}.mlp_in", rms_norm(x, weights[at + "mlp_norm.weight"], eps))
         h = swiglu(run.linear(at + "mlp.gate_proj", m), run.linear(at + "mlp.up_proj", m))
         h = run.site(f"layers.{i}.down_in", h)
         x = x + run.linear(at + "mlp.down_proj", h).float()
-    x = run.site("head_in", rms_norm(x, weights["model.norm.weight"], config.norm_eps))
+    x = run.site("head_in", rms_norm(x, weights["model.norm.weight"], eps))
     return run.linear("lm_head", x).float()
 
 
@@ -112,7 +126,7 @@ def _gla(config: GlaSwaConfig, run: _Pass, at: str, a: Tensor) -> Tensor:
 
 def _window(config: GlaSwaConfig, run: _Pass, at: str, a: Tensor) -> Tensor:
     q, k, v = (_heads(config, run.linear(at + f"{n}_proj", a)) for n in ("q", "k", "v"))
-    position = torch.arange(a.shape[1])
+    position = torch.arange(a.shape[1], device=a.device)
     q, k = rope(q, position, config.rope_theta), rope(k, position, config.rope_theta)
     o = window_sequence(q, k.to(q.dtype), v.to(q.dtype), config.sliding_window)
     return o.reshape(*a.shape[:2], -1)
@@ -124,30 +138,18 @@ def bits_per_byte(
     weights: Mapping[str, Tensor],
     data: bytes,
     mode: Mode = "float",
+    k: float = 3.0,
     window: int = 2048,
-    batch: int = 4,
 ) -> float:
-    """Mean -log2 p(byte) over `data`, cut into windows of `window` bytes.
+    """Mean -log2 p(byte) over `data`, cut into windows of `window` bytes that share no context.
 
-    Every byte is counted; the first of each window is predicted from a newline alone,
-    so the figure holds no context beyond `window` and none that a user would lack.
+    Every byte counts; the first of each window is predicted from a newline alone.
     """
+    run = _Pass(effective(weights, mode), mode == "spike", k, None)
     total = 0.0
-    start = torch.tensor([10])
-    pieces = [torch.tensor(list(data[i : i + window])) for i in range(0, len(data), window)]
-    groups = [pieces[i : i + batch] for i in range(0, len(pieces), batch)]
-    for group in groups:
-        for same in _by_length(group):
-            y = torch.stack(same)
-            x = torch.cat([start.expand(len(same), 1), y[:, :-1]], 1)
-            logits = forward(config, weights, x, mode)
-            loss = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum")
-            total += float(loss)
+    for start in range(0, len(data), window):
+        piece = torch.tensor(list(data[start : start + window]))
+        before = torch.cat([torch.tensor([NEWLINE]), piece[:-1]])
+        logits = _run(config, run, before[None])[0]
+        total += float(cross_entropy(logits, piece, reduction="sum"))
     return total / math.log(2) / len(data)
-
-
-def _by_length(pieces: list[Tensor]) -> list[list[Tensor]]:
-    found: dict[int, list[Tensor]] = {}
-    for piece in pieces:
-        found.setdefault(piece.numel(), []).append(piece)
-    return list(found.values())
