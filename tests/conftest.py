@@ -36,3 +36,25 @@ def commands() -> Mapping[str, Any]:
         for program, app in groups.items()
         for name, command in _below(program, typer.main.get_command(app))
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model.pt`: two untrained layers of 32 channels, small enough for every target."""
+    import torch
+
+    from compiler.frontends.config import GlaSwaConfig
+    from examples.byte_lm.model import random_checkpoint
+
+    config = GlaSwaConfig(
+        vocab_size=256,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        sliding_window=4,
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "model.pt"
+    torch.save(random_checkpoint(config, seed=0), path)
+    return path
