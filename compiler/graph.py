@@ -30,7 +30,7 @@ class Site:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= 65_536:
-            raise BadInput(f"a site of {self.n} channels; 1 to 65,536 are possible", where=self.name)
+            raise BadInput(f"a site of {self.n} channels; 1 to 65,536 can be", where=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class Linear:
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
             raise BadInput(f"empty weight matrix {self.n_post}x{self.n_pre}", where=self.name)
-        rows = sum(b - a for p in self.parts for a, b in zip(p.rows[::2], p.rows[1::2], strict=True))
+        rows = sum(
+            b - a for p in self.parts for a, b in zip(p.rows[::2], p.rows[1::2], strict=True)
+        )
         if rows != self.n_post:
             raise Bug(f"{rows} rows named for {self.n_post} neurons", where=self.name)
 

@@ -34,8 +34,9 @@ _STAGES: Final = {
 def operations(program: Program) -> dict[str, dict[str, Any]]:
     """{operation: {kind, where, why, n_cores, macs}} in the order of `program.ops`.
 
-    macs are the dense model's for one token. A linear also tells the `site` that drives it and
-    the site's `threshold`. Cores are counted once per operation; operations share cores.
+    macs are the dense model's for one token. `site` is what a stage encodes and what drives a
+    linear; a linear also tells its site's `threshold` and `coding`. Cores are counted once per
+    operation; operations share cores.
     """
     linears = {lin.name: lin for lin in program.graph.linears}
     stages = {stage.name: stage for stage in program.graph.stages}
@@ -93,7 +94,8 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    return {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
+    row = {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
+    return row if isinstance(stage, Logits) else row | {"site": stage.site}
 
 
 def _cores(program: Program) -> dict[str, int]:

@@ -19,6 +19,7 @@ from compiler.passes.bounds import bounds
 from compiler.passes.schedule import op_names, schedule
 from compiler.program import LinearArrays, Program, Prompt
 from compiler.statistics import shipped_profile
+from compiler.tasks import Dataflow
 from compiler.weights import quantize
 from hw_models.chip import Chip, load_chip
 from hw_models.errors import BadInput
@@ -130,7 +131,7 @@ def _check_options(k: float, prompt: Prompt | None) -> None:
         raise BadInput(f"{prompt.tokens} tokens to decode", where="--tokens", fix="at least 1")
 
 
-def _max_streams(flow: flows.Dataflow, packed: packing.Packing, chip: Chip) -> int:
+def _max_streams(flow: Dataflow, packed: packing.Packing, chip: Chip) -> int:
     """Independent sequences whose recurrent state and sums fit beside the first one's."""
     used: dict[int, int] = {}
     for unit, core in zip(flow.units, packed.core_of, strict=True):

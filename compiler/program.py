@@ -26,7 +26,9 @@ from hw_models.errors import BadInput
 
 FORMAT = "spikeloom-program-1"
 
-I8, I32, I64 = NDArray[np.int8], NDArray[np.int32], NDArray[np.int64]
+I8 = NDArray[np.int8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
 TILE, VECTOR, HOST = 0, 1, 2  # kinds of tasks
@@ -287,9 +289,7 @@ def _program(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Program
     return Program(
         graph=graph,
         prompt=Prompt(prompt["text"].encode("latin-1"), prompt["tokens"]),
-        tables=Tables(
-            **{f.name: arrays[f"tables/{f.name}"] for f in dataclasses.fields(Tables)}
-        ),
+        tables=Tables(**{f.name: arrays[f"tables/{f.name}"] for f in dataclasses.fields(Tables)}),
         linears={
             lin.name: LinearArrays(**{n: arrays[f"linears/{lin.name}/{n}"] for n in names})
             for lin in graph.linears

@@ -27,7 +27,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A stripe of a KV ring: it keeps the tokens t of the last `window` with t % period == residue."""
+    """A stripe of a KV ring: of the last `window` tokens t, those with t % period == residue."""
 
     window: int
     period: int

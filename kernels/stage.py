@@ -45,7 +45,9 @@ def gla(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> 
     state = memory.get(op.name)
     if state is None:
         state = torch.zeros(op.heads, d, d)
-    k, v, gate = (a.repeat_interleave(group, 0) for a in (k.relu(), v, log_gate(gate, op.normalizer)))
+    k, v, gate = (
+        a.repeat_interleave(group, 0) for a in (k.relu(), v, log_gate(gate, op.normalizer))
+    )
     out, memory[op.name] = gla_step(state, q.relu(), k, v, gate)
     return rms_norm(out, vectors[op.weight], op.eps).reshape(-1)
 

@@ -87,14 +87,13 @@ def tree_traffic(program: Program, facts: TreeFacts, seen: Snapshot) -> tuple[I6
     return flits, bits
 
 
-def _messages(
-    program: Program, facts: TreeFacts, seen: Snapshot
-) -> list[tuple[I64, I64]]:
+def _messages(program: Program, facts: TreeFacts, seen: Snapshot) -> list[tuple[I64, I64]]:
     """(bits per message, messages) per tree: spikes, markers, full and last messages of sums
     and values."""
     t, formats = program.tables, program.chip.formats
     sites, linears = program.graph.sites, program.graph.linears
-    spike_bits = np.array([formats["spike"].header_bits + program.codings[s.name][1] for s in sites])
+    header = formats["spike"].header_bits
+    spike_bits = np.array([header + program.codings[s.name][1] for s in sites])
     width = np.array([program.partial_bits[lin.name] for lin in linears], np.int64)
     source = t.tree_task
     spikes = np.where(facts.message == SPIKE, spike_bits[t.task_site[source]], 0)

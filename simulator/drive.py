@@ -189,8 +189,11 @@ class Simulation:
             return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
         names = [lin.name for lin in self.program.graph.linears]
         position = names.index(stage.linear)
-        lo = int(self.fixed.linear[position, hot.L_OFFSET])
-        sums = self.state.stage_sums[row, lo : lo + self.program.graph.linears[position].n_post].copy()
+        lo, n = (
+            self.fixed.linear[position, hot.L_OFFSET],
+            self.program.linears[stage.linear].q.shape[0],
+        )
+        sums = self.state.stage_sums[row, lo : lo + n].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
         v_th = self._v_th.pop((self.program.graph.linears[position].site, token))

@@ -27,20 +27,20 @@ def compare(
     tokens: Sequence[int],
     report: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> None:
-    """Every count, threshold, sum and logit must be equal; GateFailed names the first that is not."""
+    """Every count, threshold, sum and logit must be equal; GateFailed names the first other."""
     reference = execute(program.graph, numbers_of(program), tokens, program.k)
     for token, want in enumerate(reference):
         for site, counts in want.counts.items():
             got = found.activity.counts[site][token]
             if (got != counts).any() or found.activity.v_th[site][token] != want.v_th[site]:
-                raise GateFailed("counts differ from the canonical executor's", where=_at(site, token))
+                raise _differs("counts", f"{site}, token {token}")
         for linear, sums in want.sums.items():
             if (found.sums[linear][token] != sums).any():
-                raise GateFailed("sums differ from the canonical executor's", where=_at(linear, token))
+                raise _differs("sums", f"{linear}, token {token}")
         if (found.logits[token] != want.logits).any():
-            raise GateFailed("logits differ from the canonical executor's", where=f"token {token}")
+            raise _differs("logits", f"token {token}")
         report("check", token + 1, len(tokens))
 
 
-def _at(name: str, token: int) -> str:
-    return f"{name}, token {token}"
+def _differs(what: str, where: str) -> GateFailed:
+    return GateFailed(f"{what} differ from the canonical executor's", where=where)

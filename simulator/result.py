@@ -1,10 +1,10 @@
 """What one simulation produced, and the folder it is kept in.
 
-    run.json          what was run: model, target (fully resolved), coding, prompt, text, times
-    counters.json     {phase: {operation: {kind: count}}}, keys sorted: same run, same bytes
-    activity.parquet  one row per (site, token): V_th and the int32 counts
-    events.parquet, timeline.perfetto   with --trace
-    provenance.json   host, date, versions, wall time: apart, so that the rest is reproducible
+run.json          what was run: model, target (fully resolved), coding, prompt, text, times
+counters.json     {phase: {operation: {kind: count}}}, keys sorted: same run, same bytes
+activity.parquet  one row per (site, token): V_th and the int32 counts
+events.parquet, timeline.perfetto   with --trace
+provenance.json   host, date, versions, wall time: apart, so that the rest is reproducible
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,8 @@ class Run:
     n_chips: int
     n_cores: int
     max_streams: int
-    events: Mapping[str, int] = field(default_factory=dict)  # engine's own: events, high-water marks
+    # the engine's own: events processed, high-water marks
+    events: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def time_to_first_token_s(self) -> float:

@@ -35,7 +35,9 @@ class GlaSwaConfig:
             "gate_logit_normalizer",
         ):
             if getattr(self, name) < 1:
-                raise BadInput(f"{name} is {getattr(self, name)}, at least 1 needed", where="config")
+                raise BadInput(
+                    f"{name} is {getattr(self, name)}, at least 1 needed", where="config"
+                )
         if self.hidden_size % self.num_attention_heads:
             raise BadInput(
                 f"hidden_size {self.hidden_size} is not a multiple of "
@@ -49,7 +51,9 @@ class GlaSwaConfig:
                 where="config",
             )
         if self.head_dim % 2:
-            raise BadInput(f"head size {self.head_dim} is odd; RoPE needs an even one", where="config")
+            raise BadInput(
+                f"head size {self.head_dim} is odd; RoPE needs an even one", where="config"
+            )
 
     @property
     def head_dim(self) -> int:

@@ -104,8 +104,6 @@ def build(config: GlaSwaConfig, model: str) -> Graph:
     linears.append(Linear("head", "head_in", hidden, config.vocab_size, (head,)))
     stages.append(Logits("logits", "head", config.vocab_size))
     vocab = config.vocab_size
-    graph = Graph(
-        model, "paper", EMBEDDING, vocab, tuple(stages), tuple(sites), tuple(linears)
-    )
+    graph = Graph(model, "paper", EMBEDDING, vocab, tuple(stages), tuple(sites), tuple(linears))
     verify(graph)
     return graph

@@ -100,13 +100,16 @@ class Block:
 def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
     """Reduce the magnitudes to V_th and give every block its encoder."""
     op = stage.name
-    encoders = [
-        plan.task(Task(f"{b.name}.encode", op, 0, channels=b.channels)) for b in blocks
-    ]
+    encoders = [plan.task(Task(f"{b.name}.encode", op, 0, channels=b.channels)) for b in blocks]
     root = blocks[0].ready
     if len(blocks) > 1:
         root = plan.task(
-            Task(f"{op}.v_th", op, 0, work=vw.total(vw.scaled(len(blocks), add=1), vw.scaled(1, div=1)))
+            Task(
+                f"{op}.v_th",
+                op,
+                0,
+                work=vw.total(vw.scaled(len(blocks), add=1), vw.scaled(1, div=1)),
+            )
         )
         plan.nets += [Net(b.ready, "value", 0, 1, (root,)) for b in blocks]
         blocks[0].tasks.append(root)
@@ -165,13 +168,15 @@ def swiglu_blocks(plan: Plan, stage: Swiglu) -> None:
     for lo, n in plan.cut(stage.n, each, per_channel=2):
         work = vw.total(vw.dequantize(2 * n), vw.swiglu(n), vw.magnitude(n))
         name = f"{stage.name}[{lo}]"
-        task = plan.task(Task(name, stage.name, 0, neurons=(2 * lo, 2 * n), gathers=True, work=work))
+        task = plan.task(
+            Task(name, stage.name, 0, neurons=(2 * lo, 2 * n), gathers=True, work=work)
+        )
         blocks.append(Block(name, task, (lo, n), [task], n * each, 2 * n))
     encode_blocks(plan, stage, blocks)
 
 
 def gla_blocks(plan: Plan, stage: Gla) -> None:
-    """Each head's state on one core; k, v and gate reach the other cores of their group as values."""
+    """Each head's state on one core; k, v and gate reach a group's other cores as values."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
     head_bytes = 4 * d * d + d * (plan.neuron_bytes + CHANNEL_BYTES)
     shared_bytes = 3 * d * plan.neuron_bytes
@@ -228,9 +233,7 @@ def window_blocks(plan: Plan, stage: Window) -> None:
         n = (group + 2) * d
         name = f"{stage.name}[kv {kv}]"
         work = vw.total(vw.dequantize(n), vw.rope((group + 1) * d), vw.quantize_kv(2 * d))
-        home = plan.task(
-            Task(name, stage.name, 0, neurons=(kv * n, n), gathers=True, work=work)
-        )
+        home = plan.task(Task(name, stage.name, 0, neurons=(kv * n, n), gathers=True, work=work))
         rings = []
         for p in range(stripes):
             ring = Ring(stage.window, stripes, p)
@@ -251,5 +254,7 @@ def window_blocks(plan: Plan, stage: Window) -> None:
         work = vw.total(vw.merge(group, d, stripes), vw.magnitude(group * d))
         merged = plan.task(Task(f"{name}.merge", stage.name, 0, work=work))
         plan.nets += [Net(r, "value", 0, group * (d + 2), (merged,)) for r in rings]
-        blocks.append(Block(name, merged, (kv * group * d, group * d), [home, merged], home_bytes, n))
+        blocks.append(
+            Block(name, merged, (kv * group * d, group * d), [home, merged], home_bytes, n)
+        )
     encode_blocks(plan, stage, blocks)

@@ -1,6 +1,7 @@
 """Turn stages and tiles into tasks, units and nets: who waits for whom, on which core memory."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
 from compiler.passes.blocks import Plan, gla_blocks, residual_blocks, swiglu_blocks, window_blocks
@@ -67,9 +68,10 @@ def _tiles(plan: Plan, linear: Linear, tiles: tuple[Tile, ...], stage: Stage) ->
     mine: list[tuple[Tile, int]] = []
     for tile in tiles:
         if tile.linear == linear.name:
-            task = plan.task(Task(f"{tile.linear}[{tile.post},{tile.pre}]", tile.linear, 0, tile=tile))
+            name = f"{tile.linear}[{tile.post},{tile.pre}]"
+            task = plan.task(Task(name, tile.linear, 0, tile=tile))
             plan.unit(
-                plan.tasks[task].name,
+                name,
                 tile.linear,
                 [task],
                 tile_state_bytes(tile.n_pre, tile.n_post, plan.chip.core.token_slots),
@@ -79,12 +81,12 @@ def _tiles(plan: Plan, linear: Linear, tiles: tuple[Tile, ...], stage: Stage) ->
             )
             mine.append((tile, task))
     borders = {t.pre for t, _ in mine} | {t.pre + t.n_pre for t, _ in mine}
-    for source, task in enumerate(plan.tasks):
-        if task.op != stage.name or task.channels is None:
+    for source, encoder in enumerate(plan.tasks):
+        if encoder.op != stage.name or encoder.channels is None:
             continue
-        lo, n = task.channels
+        lo, n = encoder.channels
         cuts = sorted({lo, lo + n} | {b for b in borders if lo < b < lo + n})
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             sinks = tuple(i for t, i in mine if t.pre <= a and b <= t.pre + t.n_pre)
             plan.nets.append(Net(source, "spike", a, b - a, sinks))
 
@@ -107,7 +109,8 @@ def _partials(plan: Plan, tiles: tuple[Tile, ...], stage: Stage) -> None:
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:
-    """Every neuron gets a partial sum from each tile over it; every channel is sent once per tile."""
+    """Every tile gets each of its axons once and sends each neuron's sum once; no neuron lacks a
+    home."""
     linears = {lin.name: lin for lin in graph.linears}
     sent: dict[int, Counter[str]] = defaultdict(Counter)
     got: Counter[str] = Counter()
@@ -128,9 +131,7 @@ def verify(flow: Dataflow, graph: Graph) -> None:
             raise Bug(f"{sent[i]['neurons']} of {task.tile.n_post} sums sent", where=task.name)
     for name, linear in linears.items():
         covered = sorted(
-            t.neurons
-            for t in flow.tasks
-            if t.neurons is not None and _linear_of(graph, t) == name
+            t.neurons for t in flow.tasks if t.neurons is not None and _linear_of(graph, t) == name
         )
         reached = 0
         for lo, n in covered:

@@ -19,7 +19,7 @@ class SiteCode:
 
 
 def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, ...]:
-    """Block sites take `coding`; 16-bit dense sites are graded. Unsupported if the target cannot."""
+    """Block sites take `coding`, 16-bit dense sites are graded; Unsupported if the chip cannot."""
     codes = []
     for site in graph.sites:
         name = "graded" if site.threshold == "absmax16" else coding

@@ -107,8 +107,8 @@ def verify(packing: Packing, flow: Dataflow, chip: Chip) -> None:
             tiles.add((core, unit.op))
     if sorted(used) != list(range(packing.n_cores)):
         raise Bug("empty or unnumbered cores", where="pack")
-    core = chip.core
-    have = (core.synapse_memory, core.state_memory, core.neurons, core.in_axons)
+    limit = chip.core
+    have = (limit.synapse_memory, limit.state_memory, limit.neurons, limit.in_axons)
     for index, row in used.items():
         if any(take > most for take, most in zip(row, have, strict=True)):
             raise Bug(f"core {index} holds {row} of {have}", where="pack")

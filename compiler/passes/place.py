@@ -98,7 +98,10 @@ def verify(placement: Placement, packing: Packing, chip: Chip, dead: Set[int]) -
     for core in placement.physical:
         router = core // chip.layout.cores_per_router
         columns = chip.layout.chips[0] * chip.layout.routers[0]
-        x, y = router % columns // chip.layout.routers[0], router // columns // chip.layout.routers[1]
+        x, y = (
+            router % columns // chip.layout.routers[0],
+            router // columns // chip.layout.routers[1],
+        )
         per_chip[x, y] = per_chip.get((x, y), 0) + 1
         if x >= chip.layout.chips[0] or y >= chip.layout.chips[1]:
             raise Bug(f"core {core} lies outside the system", where="place")

@@ -16,7 +16,6 @@ from compiler.passes.place import Grid, Placement
 from compiler.tasks import Dataflow, Net
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit
-from hw_models.events import LINKS
 
 I32 = NDArray[np.int32]
 EAST, WEST, NORTH, SOUTH = range(4)

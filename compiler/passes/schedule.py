@@ -1,8 +1,10 @@
 """Flatten tasks, nets and trees into the arrays the event engine reads."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.graph import Graph
 from compiler.passes.encode import SiteCode
@@ -114,7 +116,7 @@ def schedule(
     )
 
 
-def _i32(values: Iterable[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+def _i32(values: Iterable[int]) -> NDArray[np.int32]:
     return np.fromiter(values, np.int32)
 
 
@@ -124,9 +126,7 @@ def _kind(task: Task) -> int:
     return TILE if task.tile is not None else VECTOR
 
 
-def _task_columns(
-    graph: Graph, flow: Dataflow, chip: Chip
-) -> dict[str, "np.ndarray[tuple[int], np.dtype[np.int32 | np.int64]]"]:
+def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray[Any]]:
     """The task_* columns that do not depend on where a task runs."""
     ops = {name: i for i, name in enumerate(op_names(graph))}
     stages = {s.name: (i, s) for i, s in enumerate(graph.stages)}
@@ -162,9 +162,10 @@ def _task_columns(
             )
         )
     names = (
-        "kind op need extra period residue window ps ring_ps gathers linear "
-        "neuron_lo neuron_n pre n_pre channel_lo channel_n site"
-    ).split()
+        *("kind", "op", "need", "extra", "period", "residue", "window", "ps", "ring_ps"),
+        *("gathers", "linear", "neuron_lo", "neuron_n", "pre", "n_pre"),
+        *("channel_lo", "channel_n", "site"),
+    )
     wide = {"need", "extra", "ps", "ring_ps"}
     return {
         f"task_{name}": np.array(column, np.int64 if name in wide else np.int32)

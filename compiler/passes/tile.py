@@ -68,13 +68,11 @@ def _aspect(
     spike = chip.formats["spike"]
     partial = chip.formats["partial"]
     spike_bits = linear.n_pre * spikes_per_channel * (spike.header_bits + code.payload_bits)
-    partial_bits_each = (
-        partial.header_bits / partial.values_per_message + partial_bits(code.bound)
-    )
+    partial_bits_each = partial.header_bits / partial.values_per_message + partial_bits(code.bound)
     best: tuple[float, float] | None = None
     chosen = (0, 0)
-    for width in range(GROUP, groups(linear.n_pre) * GROUP + 1, GROUP):
-        width = min(width, linear.n_pre)
+    for n_groups in range(1, groups(linear.n_pre) + 1):
+        width = min(n_groups * GROUP, linear.n_pre)
         if width > chip.core.in_axons:
             break
         tallest = _tallest(linear, width, chip)
@@ -111,7 +109,7 @@ def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip) -> None:
             reached = 0
             for pre, n_pre in row:
                 if pre != reached:
-                    raise Bug(f"gap or overlap at input {reached}, neuron {post}", where=linear.name)
+                    raise Bug(f"gap or overlap at ({reached}, {post})", where=linear.name)
                 reached = pre + n_pre
             if reached != linear.n_pre:
                 raise Bug(f"inputs end at {reached} for neuron {post}", where=linear.name)

@@ -10,6 +10,8 @@ from torch import Tensor
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import tensor_shapes
 
+JOINING = ("o_proj.weight", "down_proj.weight")
+"""Linears whose outputs are added to the residual stream."""
 FORMAT = "spikeloom-checkpoint-1"
 BYTE_LM = GlaSwaConfig(
     vocab_size=256,
@@ -33,9 +35,7 @@ def first_weights(config: GlaSwaConfig, seed: int, trained: bool = True) -> dict
         elif name.endswith("gk_proj.bias"):
             # decays sigmoid(b)^(1/16) from 0.96 to 0.9998: memories of 20 to 6,000 tokens
             weights[name] = torch.linspace(0, 6, shape[0])
-        elif name.endswith("bias"):
-            weights[name] = torch.zeros(shape)
-        elif trained and name.endswith(("o_proj.weight", "down_proj.weight")):
+        elif name.endswith("bias") or (trained and name.endswith(JOINING)):
             weights[name] = torch.zeros(shape)
         else:
             std = 1.0 if name.startswith("model.emb") else 0.8 / math.sqrt(shape[1])

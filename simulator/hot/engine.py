@@ -116,9 +116,7 @@ def serve_spike(f, s, sink, m, now):
         rows = 0 if s.progress[task, h.LAST_AXON] == mark else 1
     s.progress[task, h.LAST_AXON] = mark
     waves = (n + service[h.LANES] - 1) // service[h.LANES]
-    duration = rows * service[h.ROW_PS] + times * (
-        service[h.AXON_PS] + waves * service[h.SYNOP_PS]
-    )
+    duration = rows * service[h.ROW_PS] + times * (service[h.AXON_PS] + waves * service[h.SYNOP_PS])
     occupy(f, s, sink, m, now, duration)
     s.progress[task, h.ROWS] += rows
     s.received[sink, slot] += times
