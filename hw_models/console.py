@@ -93,7 +93,7 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("starting", total=None)  # the first run compiles the engine
         last: tuple[int, int] = (0, 0)  # done, total
 
         def show(step: str, done: int, total: int) -> None:

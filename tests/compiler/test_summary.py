@@ -66,6 +66,13 @@ def test_linears_name_the_site_that_drives_them(program):
     assert found["layers.2.down"]["coding"] == "bitwise"
 
 
+def test_every_site_is_encoded_by_one_stage_and_drives_one_linear(program):
+    found = operations(program).values()
+    for kinds in (lambda k: k == "linear", lambda k: k != "linear"):
+        sites = sorted(row["site"] for row in found if kinds(row["kind"]) and "site" in row)
+        assert sites == sorted(site.name for site in program.graph.sites)
+
+
 def test_cores_of_an_operation_are_those_of_its_tasks(program):
     found = operations(program)
     tables = program.tables
