@@ -17,10 +17,17 @@ LARGEST = 2.0**18
 
 
 def check(x: Tensor, site: str = "", token: int = 0) -> None:
-    """Raise BadInput for values no threshold is defined for."""
-    if not (x.abs() < LARGEST).all():
-        bad = "not finite" if not torch.isfinite(x).all() else "2^18 or more in size"
-        raise BadInput(f"a value is {bad}", where=f"site {site}, token {token}")
+    """Raise BadInput for values no threshold is defined for; rows are numbered on from `token`."""
+    bad = ~(x.abs() < LARGEST)
+    if bad.any():
+        row = _first_row(bad)
+        finite = torch.isfinite(x.reshape(-1, x.shape[-1])[row]).all()
+        what = "a value is 2^18 or more in size" if finite else "a value is not finite"
+        raise BadInput(what, where=f"site {site}, token {token + row}")
+
+
+def _first_row(bad: Tensor) -> int:
+    return int(bad.reshape(-1, bad.shape[-1]).any(-1).nonzero()[0, 0])
 
 
 def mean_abs(x: Tensor, k: float) -> Tensor:
@@ -49,12 +56,14 @@ def count(x: Tensor, v_th: Tensor, *, site: str = "", token: int = 0) -> Tensor:
     """rint(x / V_th), half to even, int32, not clipped: [..., n] and [...] -> [..., n].
 
     Raises BadInput naming site and token for |x| >= 2^18, a value that is not finite,
-    or a quotient of 2^31 or more.
+    or a quotient of 2^31 or more. Rows of a batch are numbered on from `token`.
     """
     check(x, site, token)
     quotient = (x / v_th[..., None]).round()
-    if not (quotient.abs() < 2.0**31).all():
-        raise BadInput("a count of 2^31 or more", where=f"site {site}, token {token}")
+    bad = ~(quotient.abs() < 2.0**31)
+    if bad.any():
+        where = f"site {site}, token {token + _first_row(bad)}"
+        raise BadInput("a count of 2^31 or more", where=where)
     return quotient.to(torch.int32)
 
 
