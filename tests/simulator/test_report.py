@@ -262,3 +262,15 @@ def test_the_terminal_tells_what_has_no_price(toy_report):
 def test_names_from_a_file_are_no_markup(run):
     report = build_report(replace(run, model="[red]x[/red]", coding="bitwise"), ())
     assert "[red]x[/red]" in text_of(report)
+
+
+def test_the_documents_put_every_kind_at_its_level():
+    from pathlib import Path
+
+    from hw_models.events import KINDS
+
+    text = (Path(__file__).resolve().parents[2] / "docs" / "energy.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(("| arithmetic", "| + "))][:4]
+    for kind, (level, _) in KINDS.items():
+        at = ["arithmetic", "memory", "network", "rest"].index(level)
+        assert [i for i, row in enumerate(rows) if f"`{kind}`" in row] == [at], kind
