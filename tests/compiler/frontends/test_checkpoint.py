@@ -342,6 +342,15 @@ def test_names_twice_or_in_two_folders_are_refused(checkpoint, saved, tmp_path):
         read_model(path)
 
 
+def test_names_that_differ_by_case_are_refused(checkpoint, saved):
+    """torch's reader does not tell them apart."""
+    path = saved(checkpoint)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/DATA.PKL", b"\x80\x02}.")
+    with pytest.raises(BadInput, match="two of one name"):
+        read_model(path)
+
+
 # ---- anything at all
 
 
