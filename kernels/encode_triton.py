@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from hw_models.errors import Bug
 from kernels import threshold
 
 SCALE = tl.constexpr(threshold.SCALE)
@@ -77,4 +78,5 @@ def encode(
         _encode[grid](x, total, divisor, v_th, counts, flag, n, BLOCK=block)
     if flag.item():
         threshold.count(x, v_th, site=site, token=token)  # names what is wrong
+        raise Bug("the Triton encoder refuses what its reference takes", where=f"site {site}")
     return v_th, counts

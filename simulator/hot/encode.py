@@ -1,10 +1,18 @@
-"""Numba twin of kernels.threshold: V_th and counts of one vector, the same bits (DESIGN 3.1)."""
+"""Numba twin of an encoder site: V_th and counts, then spikes, of one vector (DESIGN 3.1, 3.2).
+
+Bit for bit what kernels.threshold and kernels.coding compute.
+"""
 
 import numpy as np
 from numba import njit
 
-OK, NOT_FINITE, TOO_LARGE, TOO_MANY = 0, 1, 2, 3
-"""Status: fine, a NaN or infinity in x, |x| >= 2^18, |count| >= 2^31."""
+from simulator.hot.expand import BITWISE, GRADED, TERNARY, next_spike
+
+OK, NOT_FINITE, TOO_LARGE, TOO_MANY, TOO_WIDE, NO_ROOM = 0, 1, 2, 3, 4, 5
+"""Status: fine, a NaN or infinity in x, |x| >= 2^18, |count| >= 2^31, a count that needs more
+than `bits` bits, arrays too short for the events."""
+
+BINARY, TWO_COMPLEMENT = 0, 3  # rows of kernels.coding's table that next_spike does not know
 
 FLOOR = np.float32(1e-5)
 LARGEST = np.float32(2.0**18)
@@ -68,3 +76,33 @@ def absmax16_count(x, counts):
         largest = max(largest, abs(value))
     v_th = largest / STEPS16
     return v_th, count(x, v_th, counts)
+
+
+@njit(cache=True)
+def expand(counts, coding, bits, channel, payload, times):
+    """Spike events of counts int32[n] in emission order: (n_events, zero_point, status).
+
+    coding   code of a row of kernels.coding's table
+    bits     width of bitwise-2c and graded counts
+    channel  int32[room], payload int64[room], times int64[room]: written up to n_events;
+             room for n events is enough for binary, ternary and graded, for 32 n in all
+    """
+    zero_point = np.int64(counts.min()) if coding == BINARY else np.int64(0)
+    half = np.int64(1) << (bits - 1)
+    walk = TERNARY if coding == BINARY else BITWISE if coding == TWO_COMPLEMENT else coding
+    n_events = 0
+    for c in range(counts.size):
+        left = np.int64(counts[c]) - zero_point
+        if coding in (TWO_COMPLEMENT, GRADED) and not -half <= left < half:
+            return n_events, zero_point, TOO_WIDE
+        if coding == TWO_COMPLEMENT:
+            left &= 2 * half - 1
+        while left != 0:
+            if n_events == channel.size:
+                return n_events, zero_point, NO_ROOM
+            value, n_spikes, left = next_spike(left, walk)
+            if coding == TWO_COMPLEMENT and value == half:
+                value = -half
+            channel[n_events], payload[n_events], times[n_events] = c, value, n_spikes
+            n_events += 1
+    return n_events, zero_point, OK
