@@ -1,0 +1,136 @@
+"""Simulated = canonical, with ==, whatever the coding, the tiling, the target or the schedule."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.pipeline import compile_graph
+from hw_models.chip import load_chip
+from tests.small import TEXT, assert_equal, decoded, model, prefilled, reference
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like"])
+@pytest.mark.parametrize("coding", ["ternary", "bitwise", "graded"])
+def test_events_add_up_to_the_integer_product(target, coding):
+    graph, tensors, _ = model(0)
+    program = compile_graph(graph, tensors, load_chip(target), coding=coding)
+    assert_equal(prefilled(program), reference(0))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_prefill_with_any_number_of_token_slots_equals_decode(slots):
+    graph, tensors, _ = model(1)
+    chip = load_chip("toy", {"core.token_slots": str(slots)})
+    program = compile_graph(graph, tensors, chip)
+    streamed, stepped = prefilled(program), decoded(program)
+    assert_equal(streamed, reference(1))
+    assert_equal(stepped, reference(1))
+    assert streamed.now_ps < stepped.now_ps
+
+
+def test_fewer_slots_than_compiled_for_give_the_same_values():
+    graph, tensors, _ = model(1)
+    program = compile_graph(graph, tensors, load_chip("toy"))
+    one, two = prefilled(program, slots=1), prefilled(program, slots=2)
+    assert_equal(one, reference(1))
+    assert_equal(two, reference(1))
+    assert two.now_ps < one.now_ps
+
+
+sizes = st.fixed_dictionaries(
+    {
+        "core.synapse_memory": st.integers(512, 40_000).map(lambda n: f"{n} B"),
+        "core.state_memory": st.integers(6_000, 40_000).map(lambda n: f"{n} B"),
+        "core.in_axons": st.integers(128, 400).map(str),
+        "core.neurons": st.integers(180, 600).map(str),
+        "core.lanes": st.integers(1, 9).map(str),
+    }
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    sizes=sizes,
+    seed=st.integers(0, 2),
+    coding=st.sampled_from(["ternary", "bitwise", "graded"]),
+    dead=st.sets(st.integers(0, 60), max_size=30),
+)
+def test_core_sizes_and_dead_cores_change_no_value(sizes, seed, coding, dead):
+    graph, tensors, _ = model(seed)
+    chip = load_chip("toy", sizes)
+    program = compile_graph(graph, tensors, chip, coding=coding, dead=frozenset(dead))
+    assert not dead & set(program.tables.task_core.tolist())
+    assert_equal(prefilled(program, TEXT[:4]), reference(seed)[:4])
+
+
+@settings(max_examples=6, deadline=None)
+@given(shuffle=st.randoms(use_true_random=False))
+def test_any_placement_gives_the_same_values(shuffle):
+    from compiler import pipeline
+    from compiler.passes import place as placing
+
+    graph, tensors, _ = model(0)
+    chip = load_chip("toy")
+    original = placing.place
+
+    def scattered(packing, chip, dead=frozenset()):
+        found = original(packing, chip, dead)
+        cores = list(range(1024))
+        shuffle.shuffle(cores)
+        return placing.Placement(found.grid, tuple(cores[: packing.n_cores]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.placing, "place", scattered)
+        program = compile_graph(graph, tensors, chip)
+    assert_equal(prefilled(program, TEXT[:3]), reference(0)[:3])
+
+
+def test_the_row_buffer_saves_fetches_and_nothing_else():
+    from simulator.counters import Snapshot, counters, tree_facts
+
+    graph, tensors, _ = model(0)
+    found = {}
+    for has in ("true", "false"):
+        program = compile_graph(
+            graph, tensors, load_chip("toy", {"abilities.row_buffer": has}), coding="ternary"
+        )
+        simulation = prefilled(program, TEXT[:4])
+        assert_equal(simulation, reference(0)[:4])
+        seen = Snapshot.of(simulation.state)
+        found[has] = counters(program, tree_facts(program), seen)
+    for op, kinds in found["true"].items():
+        for kind, n in kinds.items():
+            if kind == "weight_fetch":
+                assert n < found["false"][op][kind]
+            else:
+                assert n == found["false"][op][kind]
+
+
+def test_one_bad_value_is_an_error_that_names_site_and_token():
+    from hw_models.errors import BadInput
+
+    graph, tensors, _ = model(0)
+    tensors = dict(tensors)
+    name = "model.layers.0.attn_norm.weight"
+    tensors[name] = tensors[name] * 0 + 2.0**19
+    program = compile_graph(graph, tensors, load_chip("loihi-like"))
+    with pytest.raises(BadInput, match="attn_in, token 0"):
+        prefilled(program, TEXT[:2])
+
+
+def test_an_accumulator_that_overflows_is_named_and_never_wrapped():
+    from hw_models.errors import DoesNotFit
+
+    graph, tensors, _ = model(0)
+    program = compile_graph(graph, tensors, load_chip("toy"), coding="graded")
+    simulation = prefilled(program, TEXT[:1])
+    # a stage that asks for counts no honest encoder sends: 2^30 on every channel of one site
+    from simulator import drive
+
+    original = drive.count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, "count", lambda x, v, **k: original(x, v, **k).clamp(2**30, 2**30))
+        with pytest.raises(DoesNotFit, match=r"accumulator of neuron \d+ would be -?\d+"):
+            prefilled(program, TEXT[:1])
+    assert np.isfinite(simulation.found.logits[0]).all()
