@@ -10,7 +10,9 @@ from torch import Tensor
 def quantize_kv(x: Tensor) -> tuple[Tensor, Tensor]:
     """float32 [..., d] -> int8 [..., d] and float32 scale [...] = amax / 127 (1 for zeros)."""
     amax = x.abs().amax(-1)
-    scale = torch.where(amax > 0, amax / 127, torch.ones_like(amax))
+    # a tensor: CUDA divides by a Python number through its reciprocal, which is not exact
+    scale = amax / amax.new_full((), 127)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # amax / 127 may underflow
     return (x / scale[..., None]).round().clamp(-127, 127).to(torch.int8), scale
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hw_models.errors import BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hw_models.errors import BadInput
 from kernels.delta import delta_decode, delta_encode, delta_step
 
 HALF = 2**30  # two int32 counts of up to this size differ by an int32
@@ -31,7 +31,9 @@ def test_a_sequence_is_its_steps_from_zero(counts):
     before = np.zeros_like(counts[0])
     for t, now in enumerate(counts):
         np.testing.assert_array_equal(d[t], delta_step(before, now))
-        np.testing.assert_array_equal(d[t], [int(a) - int(b) for a, b in zip(now, before)])
+        np.testing.assert_array_equal(
+            d[t], [int(a) - int(b) for a, b in zip(now, before, strict=True)]
+        )
         before = now
 
 
@@ -42,7 +44,7 @@ def test_the_receivers_accumulator_is_the_whole_product(counts, seed):
     accumulator = np.zeros(5, np.int64)
     for d, now in zip(delta_encode(counts), counts, strict=True):
         accumulator += weight @ d
-        whole = [sum(int(w) * int(s) for w, s in zip(row, now)) for row in weight]
+        whole = [sum(int(w) * int(s) for w, s in zip(row, now, strict=True)) for row in weight]
         assert accumulator.tolist() == whole
 
 

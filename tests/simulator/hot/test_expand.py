@@ -1,0 +1,43 @@
+"""Spikes made one at a time are those of the coding table."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kernels.coding import CODINGS, encode
+from simulator.hot import expand
+
+CODES = {"ternary": expand.TERNARY, "bitwise": expand.BITWISE, "graded": expand.GRADED}
+
+
+def events(counts, code):
+    """(channel, payload, times) of every spike event, by asking for the next one."""
+    found = []
+    for channel, count in enumerate(counts.tolist()):
+        left = count
+        while left != 0:
+            payload, times, left = expand.next_spike(left, code)
+            found.append((channel, payload, times))
+            assert len(found) <= 32 * counts.size
+    return found
+
+
+def test_the_codes_are_those_of_the_table():
+    assert {name: CODINGS[name].code for name in CODES} == CODES
+
+
+@pytest.mark.parametrize("coding", CODES)
+@settings(max_examples=80, deadline=None)
+@given(
+    hnp.arrays(
+        np.int32,
+        st.integers(1, 20),
+        elements=st.one_of(st.integers(-9, 9), st.integers(-(2**31), 2**31 - 1)),
+    )
+)
+def test_spikes_one_at_a_time_are_the_tables_train(coding, counts):
+    train = encode(counts, coding)
+    table = zip(train.channel.tolist(), train.payload.tolist(), train.times.tolist(), strict=True)
+    assert events(counts, CODES[coding]) == list(table)
