@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hw_models.errors import BadInput
+from kernels.coding import CODINGS, decode, encode
 from kernels.delta import delta_decode, delta_encode, delta_step
 
 HALF = 2**30  # two int32 counts of up to this size differ by an int32
@@ -82,3 +83,11 @@ def test_the_refusal_names_the_token_it_happened_at():
     with pytest.raises(BadInput) as error:
         delta_encode(counts, site="s")
     assert error.value.where == "site s, token 3"
+
+
+@pytest.mark.parametrize("coding", [name for name, row in CODINGS.items() if row.delta])
+@settings(max_examples=30, deadline=None)
+@given(counts_of_tokens)
+def test_differences_survive_every_coding_that_may_carry_them(coding, counts):
+    received = [decode(encode(d, coding), d.size) for d in delta_encode(counts)]
+    np.testing.assert_array_equal(delta_decode(np.array(received)), counts)
