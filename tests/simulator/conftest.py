@@ -14,6 +14,7 @@ HIDDEN, FFN, VOCAB, LAYERS = 256, 768, 512, 4
 PROMPT, DECODED = 12, 6  # tokens
 TILE = 128  # channels and neurons of one tile
 SPIKES, SILENT = 1.2, 0.2  # per channel
+HEAD_SPIKES = 0.75  # of the dense head: its other channels are zero
 
 
 def linear_shapes():
@@ -43,7 +44,7 @@ def counters(name, tokens, coding):
     for linear, site, stage, n_pre, n_post in linear_shapes():
         t = tokens_of(site, tokens, name)
         dense = site == "head_in"
-        spikes = n_pre * t if dense else round(n_pre * t * SPIKES)
+        spikes = round(n_pre * t * (HEAD_SPIKES if dense else SPIKES))
         cores, tiles = n_post // TILE, -(-n_pre // TILE)
         found[linear] = {
             "synop_mac" if dense else synop: spikes * n_post,
@@ -94,10 +95,10 @@ def site_activity(coding):
             n=n,
             tokens=tokens,
             spikes=sum(
-                n * t if dense else round(n * t * SPIKES)
+                round(n * t * (HEAD_SPIKES if dense else SPIKES))
                 for t in ((1, DECODED) if dense else (PROMPT, DECODED))
             ),
-            silent=0 if dense else round(pairs * SILENT),
+            silent=round(pairs * (1 - HEAD_SPIKES if dense else SILENT)),
             steps=tokens * (1 if dense or coding == "graded" else 4),
             max_count=32767 if dense else 13,
         )
