@@ -4,10 +4,7 @@ build_report does all arithmetic; report_text and report_html only show it.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import fsum
 from typing import Any
 
 from hw_models.chip import Chip, chip_from_text
@@ -15,136 +12,14 @@ from hw_models.cost import Range
 from hw_models.device import load_device
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
-from hw_models.ledger import Ledger, ledger, static_of
-from simulator.baselines import FORMATS, Baseline, build_baselines, variants
-from simulator.density import Density, densities
+from hw_models.ledger import ledger, static_of
+from simulator.baselines import FORMATS, build_baselines, variants
+from simulator.density import densities
 from simulator.linears import SYNOPS, flat, layer_kind, linears, tokens_in
 from simulator.paper import PaperTable, paper_table, target_steps
-from simulator.ranges import times
+from simulator.report_data import Events, Mapped, PhaseReport, Report, headline_phase
 from simulator.result import Phase, Run
 from simulator.si import share, si
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """What happened in a phase; hops are flits x links passed, chip crossings included.
-
-    A spike is one message per tree of its channel, and none where all its cores are its own.
-    """
-
-    spike_messages: int
-    delivered: int
-    synops: int
-    messages: int
-    hops: int
-    chip_hops: int
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseReport:
-    """One phase of one stream: its ledger (joules of the whole phase) and its baselines."""
-
-    name: str
-    tokens: int
-    seconds: float
-    macs: int  # of the dense model
-    streams: int
-    events: Events
-    ledger: Ledger
-    baselines: tuple[Baseline, ...]
-
-    @property
-    def joules_per_token(self) -> Range:
-        return times(self.ledger.total(), 1 / self.tokens)
-
-    @property
-    def pj_per_mac(self) -> Range:
-        return times(self.ledger.total(), 1e12 / self.macs)
-
-    @property
-    def watts(self) -> Range:
-        """Power of all chips, with every stream running."""
-        return times(self.ledger.total(), self.streams / self.seconds)
-
-    @property
-    def levels(self) -> dict[str, Range]:
-        """Cumulative joules per token."""
-        return {k: times(v, 1 / self.tokens) for k, v in self.ledger.levels().items()}
-
-    @property
-    def unpriced(self) -> dict[str, int]:
-        """Counts that nothing pays for, by event kind."""
-        found: Counter[str] = Counter()
-        for entry in self.ledger.unpriced:
-            found[entry.kind] += entry.count
-        return dict(found)
-
-    def by_operation(self) -> dict[str, dict[str, float]]:
-        """Nominal joules per token: {operation, layers added up: {level: joules}}."""
-        return by_operation(self.ledger, self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """Where an operation runs, layers added up."""
-
-    operation: str
-    kind: str
-    where: str
-    why: str
-    layers: int
-    macs: int
-    cores: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything a page or a terminal shows; phases in the order they ran."""
-
-    model: str
-    target: str
-    title: str
-    profile: str
-    coding: str
-    k: float
-    program_hash: str
-    text: str
-    prompt_tokens: int
-    generated_tokens: int
-    streams: int
-    max_streams: int
-    n_chips: int
-    n_cores: int
-    macs_per_token: int
-    time_to_first_token_s: float
-    tokens_per_s: float  # of one stream
-    phases: tuple[PhaseReport, ...]
-    paper: PaperTable
-    density: tuple[Density, ...]
-    mapping: tuple[Mapped, ...]
-    assumptions: tuple[str, ...]
-    chip: Mapping[str, Any]
-
-    @property
-    def main(self) -> PhaseReport:
-        """The phase that headlines quote: decode, else the last one."""
-        return _main(self.phases)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Every count as a flat dict, ready for pandas; status: priced, included or unpriced."""
-        rows: list[dict[str, Any]] = []
-        for p in self.phases:
-            head = {"phase": p.name, "status": "priced"}
-            rows += [head | r | {"j_per_token": r["energy_j"] / p.tokens} for r in p.ledger.rows()]
-            rows += [head | asdict(e) | {"status": "included"} for e in p.ledger.included]
-            rows += [head | asdict(e) | {"status": "unpriced"} for e in p.ledger.unpriced]
-        return rows
-
-    def to_json(self) -> dict[str, Any]:
-        """The whole report; what is not known (or not finite) is null."""
-        from simulator.report_json import as_json
-
-        return as_json(self)
 
 
 def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams: int = 1) -> Report:
@@ -165,7 +40,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
     )
     if not phases:
         raise BadInput("the run holds no tokens", where=run.model)
-    main = _main(phases)
+    main = headline_phase(phases)
     original = next(p for p in run.phases if p.name == main.name)
     return Report(
         model=run.model,
@@ -192,22 +67,6 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         assumptions=_assumptions(run, chip, phases, streams),
         chip=run.chip,
     )
-
-
-def _main(phases: Sequence[PhaseReport]) -> PhaseReport:
-    return next((p for p in phases if p.name == "decode"), phases[-1])
-
-
-def by_operation(found: Ledger, tokens: int) -> dict[str, dict[str, float]]:
-    """Nominal joules per token by operation (layers added up) and level."""
-    parts: dict[str, dict[str, list[float]]] = {}
-    for row in found.priced:
-        levels = parts.setdefault(layer_kind(row.operation), {})
-        levels.setdefault(row.level, []).append(row.joules.nominal)
-    return {
-        op: {level: fsum(joules) / tokens for level, joules in levels.items()}
-        for op, levels in parts.items()
-    }
 
 
 def _phase(

@@ -17,7 +17,7 @@ from hw_models.ledger import STATIC
 from simulator.baselines import ON_CHIP
 from simulator.linears import SYNOPS, layer_kind
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
-from simulator.report import PhaseReport, Report, by_operation
+from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
 from simulator.si import change, interval, share, si, whole
 from simulator.tables import (

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hw_models.cost import Range
 from simulator.paper import Cell
-from simulator.report import PhaseReport, Report
+from simulator.report_data import PhaseReport, Report
 from simulator.si import change, interval, share, si, whole
 from simulator.tables import baseline_rows, comparisons, level_rows, operation_rows
 

@@ -11,7 +11,7 @@ from hw_models.ledger import STATIC, Ledger, Row
 from simulator.baselines import ON_CHIP
 from simulator.linears import layer_kind
 from simulator.ranges import times
-from simulator.report import PhaseReport
+from simulator.report_data import PhaseReport
 
 ALL_LEVELS: Final = (*LEVELS, STATIC)
 LEVEL_NAMES: Final = {
