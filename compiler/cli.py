@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from hw_models.console import envelope, exit_codes, progress, prompt_bytes, version_text
+from hw_models.console import (
+    check_destination,
+    envelope,
+    exit_codes,
+    progress,
+    prompt_bytes,
+    version_text,
+)
 from hw_models.errors import BadInput, Usage
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -115,8 +122,7 @@ def _overrides(changes: Sequence[str]) -> dict[str, str]:
 def _destination(model: Path, out: Path | None) -> Path:
     """Where to write; an impossible place is refused before the work, not after it."""
     path = out or Path(f"{model.resolve().stem}.sbx")
-    if path.is_dir():
-        raise BadInput("is a folder", where=str(path), fix="name a file, such as model.sbx")
+    check_destination(path, "--out model.sbx")
     if path.resolve() == model.resolve():
         raise Usage("this would overwrite the model", where=str(path), fix="another --out")
     if not os.access(path.resolve().parent, os.W_OK):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any, Final
 
 from hw_models.errors import BadInput, Bug, SpikeloomError, Usage
@@ -159,3 +160,14 @@ def prompt_bytes(text: str | None, path: str | os.PathLike[str] | None) -> bytes
         where = str(path) if path is not None else "--prompt"
         raise BadInput("the prompt is empty", where=where, fix="at least one character")
     return prompt
+
+
+def check_destination(path: Path, fix: str) -> None:
+    """Refuse to write over a folder, or in place of a device such as /dev/null.
+
+    Files are written under a temporary name and renamed, which would replace the device.
+    """
+    if path.is_dir():
+        raise BadInput("is a folder", where=str(path), fix=fix)
+    if path.exists() and not path.is_file():
+        raise BadInput("is not a plain file", where=str(path), fix=fix)

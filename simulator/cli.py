@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from hw_models.console import envelope, exit_codes, progress, prompt_bytes, version_text
+from hw_models.console import (
+    check_destination,
+    envelope,
+    exit_codes,
+    progress,
+    prompt_bytes,
+    version_text,
+)
 from hw_models.errors import BadInput, Usage
 
 RUNS = Path("runs")
@@ -123,8 +130,7 @@ def report(
     ] = False,
 ) -> None:
     """Price a run: joules, time and sparsity, level by level, beside the same model unspiked."""
-    if html.is_dir():
-        raise BadInput("is a folder", where=str(html), fix="--html report.html")
+    check_destination(html, "--html report.html")
 
     from simulator.report import build_report  # heavy, and --help must be instant
     from simulator.report_html import render_html

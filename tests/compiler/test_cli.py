@@ -1,6 +1,7 @@
 """sbcompile as typed: what it writes and prints, and how it refuses."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,11 @@ def no_toml(folder):
     return "tiny.pt", "--target", "changed.toml"
 
 
+def pipe_as_destination(folder):
+    os.mkfifo(folder / "pipe")
+    return "tiny.pt", "--target", "toy", "--out", "pipe"
+
+
 def small_memory(folder):
     return "tiny.pt", "--target", "toy", "--set", "core.synapse_memory=16 B"
 
@@ -166,6 +172,7 @@ REFUSED = [
     (negative_energy, 3, ["changed.toml", "cost.", "-1 pJ"]),
     (farads, 3, ["changed.toml", "cost.", "'5 pF' is not a number with one of", "pJ"]),
     (no_toml, 3, ["changed.toml", "not a TOML file"]),
+    (pipe_as_destination, 3, ["pipe", "not a plain file"]),
     (small_memory, 5, ["synapse memory"]),
     ("tiny.pt --prompt=", 3, ["the prompt is empty", "--prompt"]),
     ("tiny.pt --prompt-file nowhere", 3, ["nowhere"]),

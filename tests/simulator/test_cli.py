@@ -257,6 +257,11 @@ def lost_activity(folder):
     return ("report",)
 
 
+def pipe_as_page(folder):
+    os.mkfifo(folder / "pipe")
+    return "report", "--html", "pipe"
+
+
 def no_run(folder):
     shutil.rmtree(folder / "runs")
     return ("report",)
@@ -281,6 +286,7 @@ REFUSED = [
     ("run --slots 0", 3, ["--slots"]),
     ("run --slots 3", 3, ["--slots", "1 to 2"]),
     ("run --tokens many", 2, ["--tokens"]),
+    (pipe_as_page, 3, ["pipe", "not a plain file"]),
     (no_run, 3, ["no run here", "sbsim run"]),
     (flipped_counter, 3, ["counters.json", "altered"]),
     (lost_activity, 3, ["activity.parquet", "missing"]),
