@@ -2,9 +2,10 @@
 
 Perfetto's unit is the nanosecond: times are rounded down, events.parquet has them exactly.
 What a core does without a pause for one operation and token is one slice. There is a group
-per chip with a track per core and the number of its busy cores, one counter of the deliveries
-under way (where the trace saw every one begin and end), and one flow per token: arrows from
-chip to chip as it goes through the model. Counters keep the peak of every stretch of time.
+per chip with a track per core and the number of its busy cores, a counter of the deliveries
+under way per class of message (where the trace saw every one begin and end), and one flow per
+token: arrows from chip to chip as it goes through the model. Counters keep the peak of every
+stretch of time.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
+from hw_models.events import MESSAGES
 from simulator.trace import EVENTS, Slices, Trace, busy, busy_cores, in_flight
 
 MOST_SLICES: Final = 500_000
@@ -25,7 +27,7 @@ MOST_POINTS: Final = 20_000
 
 _PS: Final = 1000  # per nanosecond
 _SEQUENCE: Final = 1
-_SYSTEM, _DELIVERIES = 1, 2  # uuids; chips and cores follow
+_SYSTEM = 1  # uuids: message classes, chips and cores follow
 
 
 def write_timeline(trace: Trace, path: Path, most: int = MOST_SLICES) -> int:
@@ -72,7 +74,6 @@ class _Timeline:
         self.builder.write_packet(first)
         cut = f" (cut: {left_out:,} later slices are in events.parquet only)" if left_out else ""
         self._track(_SYSTEM, f"system{cut}", process=1)
-        self._track(_DELIVERIES, "deliveries under way", parent=_SYSTEM, unit="messages")
         for i, chip in enumerate(self.chips):
             uuid = self.chip_uuid(chip)
             self._track(uuid, "host" if chip < 0 else f"chip {chip}", process=2 + i)
@@ -96,9 +97,12 @@ class _Timeline:
         self.builder.write_packet(packet)
 
     def counters(self, slices: Slices) -> None:
-        time, waiting = in_flight(self.trace)
-        if waiting.size and waiting.min() >= 0 and waiting[-1] == 0:
-            self._counter(_DELIVERIES, time, waiting)
+        for i, name in enumerate(MESSAGES):
+            time, waiting = in_flight(self.trace, i)
+            if waiting.size and waiting.min() >= 0 and waiting[-1] == 0:
+                uuid = _SYSTEM + 1 + i
+                self._track(uuid, f"{name} deliveries under way", parent=_SYSTEM, unit="messages")
+                self._counter(uuid, time, waiting)
         chip = self.trace.core_chip[slices.core]
         for number in self.chips:
             moments = busy_cores(slices, chip == number)

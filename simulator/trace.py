@@ -120,10 +120,14 @@ def busy(trace: Trace) -> Slices:
     )
 
 
-def in_flight(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(time_ps, deliveries under way or waiting from then on), from zero to zero."""
+def in_flight(trace: Trace, message: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(time_ps, deliveries of a message class under way or waiting from then on).
+
+    Starts and ends at zero where the trace saw every delivery begin and end; what a core
+    sends to itself is served without having been injected.
+    """
     event, count = trace.column("event"), trace.column("count")
-    moves = event != T_FIRE
+    moves = (event != T_FIRE) & (trace.column("message") == message)
     change = np.where(event == T_INJECT, count, -count)[moves]
     return _steps(trace.column("time_ps")[moves], change)
 
