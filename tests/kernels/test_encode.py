@@ -69,7 +69,7 @@ def test_threshold_and_counts_are_the_exact_ones(x, k):
     np.testing.assert_array_equal(hot_counts, counts.numpy())
 
 
-@pytest.mark.parametrize("scale", [1e-42, 1e-9, 1e-5, 1.0, 1e3, 4e4])
+@pytest.mark.parametrize("scale", [1e-42, 1e-5, 1e-4, 1e-2, 1.0, 4e4])
 @pytest.mark.parametrize("n", [1, 128, 3584, 18_944])
 def test_numba_gives_the_bits_of_torch_at_every_scale(scale, n):
     x = np.random.default_rng(n).standard_normal(n).astype(np.float32) * np.float32(scale)
@@ -94,13 +94,21 @@ def test_absmax16_puts_the_largest_at_its_end_in_torch_and_in_numba(x):
         assert np.abs(counts).max() == 32767
 
 
-def test_halves_round_to_even():
-    """Mean |x| = 3 exactly with k = 3: V_th is 1, so a count is its value rounded."""
-    x = np.array([0.5, 1.5, -2.5, 3.5, -0.5, 7.5, 2.5, 5.5], np.float32)
-    assert np.abs(x).mean() == 3
-    v_th, counts = encode(torch.from_numpy(x), 3.0)
-    assert v_th.item() == 1
-    assert counts.tolist() == [0, 2, -2, 4, 0, 8, 2, 6]
+def test_halves_round_to_even_also_where_the_reciprocal_would_miss_them():
+    """V_th = 15; times its float32 reciprocal, 79 of 200 halves would no longer be one."""
+    halves = [m + 0.5 for m in range(-200, 200)]
+    x = 15 * torch.tensor(halves)
+    v_th, counts = encode(x, 100.0)
+    assert v_th.item() == 15
+    assert counts.tolist() == [round(half) for half in halves]
+    assert in_numba(x.numpy(), 100.0)[1].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize(("value", "rounded"), [(8192.5, 8192), (8193.5, 8194)])
+def test_halves_of_the_sum_s_unit_round_to_even(value, rounded):
+    x = np.full(5, value * 2.0**-28, np.float32)
+    v_th = encode(torch.from_numpy(x), 1.0)[0].item()
+    assert v_th == in_numba(x, 1.0)[0] == rounded * 2.0**-28
 
 
 def test_zeros_and_denormals_are_silent_at_the_least_threshold():
