@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from hw_models.console import (
     version_text,
 )
 from hw_models.errors import BadInput, Usage
+
+if TYPE_CHECKING:
+    from compiler.program import Program
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -98,13 +101,23 @@ def sbcompile(
             overrides=overrides,
             progress=report,
         )
-        program.write(path)
+        _write(program, path)
     found = summary(program)
     if as_json:
         typer.echo(envelope("mapping", {"program": str(path)} | found))
     else:
         render(found)
         typer.echo(f"wrote {path}")
+
+
+def _write(program: "Program", path: Path) -> None:
+    """A disk that fills up is no bug of ours; what was there stays."""
+    from safetensors import SafetensorError
+
+    try:
+        program.write(path)
+    except SafetensorError as error:
+        raise BadInput(f"cannot be written: {error}", where=str(path)) from None
 
 
 def _overrides(changes: Sequence[str]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def simulate(
     simulation = Simulation(
         program,
         slots=slots,
-        first_logits=0 if check else len(chosen) - 1,
+        first_logits=len(chosen) - 1,
         trace=rows.append if trace else None,
         keep_sums=check,
     )
@@ -167,15 +167,14 @@ def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
 def _write(
     run: Run, simulation: Simulation, out: Path | None, trace: Trace | None, wall_s: float
 ) -> None:
-    if out is None:
-        stem = f"{run.model}-{run.target}"
-        taken = [int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{stem}-*") if _numbered(p)]
-        out = RUNS / f"{stem}-{max(taken, default=0) + 1}"
-    write_run(out, run, simulation.found.activity, _provenance(wall_s), trace)
+    write_run(out or next_folder(run.model, run.target), run, simulation.found.activity, _provenance(wall_s), trace)
 
 
-def _numbered(path: Path) -> bool:
-    return path.name.rpartition("-")[2].isdigit()
+def next_folder(model: str, target: str) -> Path:
+    """runs/<model>-<target>-<n> with the lowest n above those there."""
+    names = [p.name.rpartition("-") for p in RUNS.glob(f"{model}-{target}-*")]
+    taken = [int(n) for stem, _, n in names if stem == f"{model}-{target}" and n.isdigit()]
+    return RUNS / f"{model}-{target}-{max(taken, default=0) + 1}"
 
 
 def _provenance(wall_s: float) -> dict[str, Any]:

@@ -83,11 +83,11 @@ def run(
         raise BadInput("already exists", where=str(out), fix="another --out, or remove it")
 
     from compiler.program import Program  # heavy, and --help must be instant
-    from simulator.api import simulate
+    from simulator.api import next_folder, simulate
     from simulator.outcome import outcome, render
-    from simulator.run_folder import newest_run
 
     found = Program.read(path)
+    folder = out or next_folder(found.graph.model, found.chip.name)
     with progress() as report:
         done = simulate(
             found,
@@ -96,10 +96,10 @@ def run(
             trace=trace,
             check=check,
             slots=slots,
-            out=out,
+            out=folder,
             progress=report,
         )
-    result = {"run_dir": str(out or newest_run(RUNS))} | outcome(done)
+    result = {"run_dir": str(folder)} | outcome(done)
     if as_json:
         typer.echo(envelope("run", result))
     else:

@@ -23,6 +23,7 @@ from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import RING, enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
+from simulator.wellformed import check_tables
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
@@ -47,8 +48,9 @@ class Trajectory:
 class Simulation:
     """One sequence on one program. Feed it tokens; it yields logits with their times.
 
-    slots: token slots per core (at most the target's); all_logits: run the head for every
-    token, not only for those that are sampled from (the last of the prompt, then each).
+    slots: token slots per core (at most the target's); first_logits: the first token whose
+    head runs (the last of the prompt is enough to sample); trace: takes rows of hot.state's
+    TRACE_COLUMNS; keep_sums: keep every linear's sums, for a comparison.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Simulation:
             )
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.keep_sums = keep_sums
+        check_tables(program)
         self.fixed = fixed_arrays(program, slots)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None)
         self.found = Trajectory()

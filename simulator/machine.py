@@ -221,7 +221,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool) -> Stat
         ready=_zeros(n_tasks + 8, 4),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
-        trace=_zeros(max(TRACE_ROWS, 2 * margin_of(program)) if trace else 0, 8),
+        trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
 

@@ -61,6 +61,8 @@ def damage_to(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except UnicodeEncodeError:
+        raise BadInput("a name that is no UTF-8", where=str(path), fix="rename it") from None
     except Exception as error:
         what = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise BadInput(f"truncated or altered: {what}", where=str(path), fix=AGAIN) from None

@@ -180,7 +180,9 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
     d, group = stage.head_dim, stage.heads // stage.kv_heads
     head_bytes = 4 * d * d + d * (plan.neuron_bytes + CHANNEL_BYTES)
     shared_bytes = 3 * d * plan.neuron_bytes
-    room = plan.chip.core.state_memory - shared_bytes
+    memory = plan.chip.core.state_memory
+    together = head_bytes + shared_bytes <= memory  # else k, v, gate have a core of their own
+    room = memory - shared_bytes if together else memory
     per_block = max(1, min(group, room // head_bytes))
     blocks = []
     for kv in range(stage.kv_heads):
@@ -196,6 +198,8 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
             )
         )
         members = []
+        if not together:
+            plan.unit(plan.tasks[shared].name, stage.name, [shared], shared_bytes, 3 * d)
         for head in range(0, group, per_block):
             n = min(per_block, group - head)
             work, state = vw.gla(n, d, shared=True)
@@ -211,11 +215,13 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
                 )
             )
             members.append(task)
-            mine = [task] if head else [shared, task]
-            size = n * head_bytes + (0 if head else shared_bytes)
-            neurons = n * d + (0 if head else 3 * d)
             channels = ((kv * group + head) * d, n * d)
-            blocks.append(Block(name, task, channels, mine, size, neurons))
+            block = Block(name, task, channels, [task], n * head_bytes, n * d)
+            if together and head == 0:
+                block.tasks.append(shared)
+                block.state_bytes += shared_bytes
+                block.neurons += 3 * d
+            blocks.append(block)
         plan.nets.append(Net(shared, "value", 0, 3 * d, tuple(members)))
     encode_blocks(plan, stage, blocks)
 

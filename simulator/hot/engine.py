@@ -214,7 +214,7 @@ def run(f, s, margin, most):
         room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
         if reg[h.R_HEAP] + margin > heap.shape[0] or room < margin:
             return h.GROW
-        if s.trace.shape[0] and reg[h.R_TRACE] + margin > s.trace.shape[0]:
+        if s.trace.shape[0] and reg[h.R_TRACE] + 2 * margin > s.trace.shape[0]:
             return h.TRACE_FULL
         now, what = heap[0, 0], heap[0, 2]
         pop(heap, reg[h.R_HEAP])

@@ -76,6 +76,8 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     for sink in range(first, last):
         what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
         schedule(reg, s.heap, time, tie, what)
+    if last > first:
+        record(reg, s.trace, time, 0, h.T_INJECT, core, task, token, kind, (last - first) * times)
     root = f.tree[tree, h.ROOT]
     if root < 0:
         return
