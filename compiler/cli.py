@@ -111,12 +111,12 @@ def sbcompile(
 
 
 def _write(program: "Program", path: Path) -> None:
-    """A disk that fills up is no bug of ours; what was there stays."""
+    """Write, or refuse where the disk or the name will not have it; what was there stays."""
     from safetensors import SafetensorError
 
     try:
         program.write(path)
-    except SafetensorError as error:
+    except (SafetensorError, UnicodeEncodeError) as error:  # a full disk, a name no UTF-8
         raise BadInput(f"cannot be written: {error}", where=str(path)) from None
 
 

@@ -4,6 +4,7 @@ Standard output carries the result only; everything here goes to standard error.
 SPIKELOOM_DEBUG=1 to see the traceback of any error.
 """
 
+import io
 import json
 import os
 import sys
@@ -28,6 +29,9 @@ _QUIET_S: Final = 5.0  # between two lines about the same step, where nobody wat
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Around a command: errors become 'error / at / fix' on stderr and their exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a locale that lacks a character of the result must not end a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except SpikeloomError as error:

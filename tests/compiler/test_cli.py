@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,8 @@ from compiler.program import Program
 from examples.byte_lm.model import random_checkpoint
 from hw_models import errors
 
-TOY = Path(__file__).resolve().parents[2] / "hw_models" / "chips" / "toy.toml"
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "hw_models" / "chips" / "toy.toml"
 TINY = GlaSwaConfig(
     vocab_size=256,
     hidden_size=32,
@@ -158,6 +162,11 @@ def pipe_as_destination(folder):
     return "tiny.pt", "--target", "toy", "--out", "pipe"
 
 
+def latin_name(folder):
+    shutil.copy("tiny.pt", folder / os.fsdecode(b"caf\xe9.pt"))
+    return os.fsdecode(b"caf\xe9.pt"), "--target", "toy", "--out", "a.sbx"
+
+
 def small_memory(folder):
     return "tiny.pt", "--target", "toy", "--set", "core.synapse_memory=16 B"
 
@@ -173,6 +182,7 @@ REFUSED = [
     (farads, 3, ["changed.toml", "cost.", "'5 pF' is not a number with one of", "pJ"]),
     (no_toml, 3, ["changed.toml", "not a TOML file"]),
     (pipe_as_destination, 3, ["pipe", "not a plain file"]),
+    (latin_name, 3, [r"caf\udce9.pt", "no UTF-8", "rename"]),
     (small_memory, 5, ["synapse memory"]),
     ("tiny.pt --prompt=", 3, ["the prompt is empty", "--prompt"]),
     ("tiny.pt --prompt-file nowhere", 3, ["nowhere"]),
@@ -266,6 +276,21 @@ def test_a_full_disk_is_no_bug_of_ours(folder, monkeypatch):
     done = call("tiny.pt", "--target", "toy")
     assert done.exit_code == 3
     assert "no space left on device" in done.stderr and "tiny.sbx" in done.stderr
+
+
+def test_a_disk_that_fills_up_is_refused_and_keeps_what_was_there(folder):
+    (folder / "tiny.sbx").write_text("old")
+    before = contents(folder)
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (9_000, 9_000))"
+    words = f"sys.argv[1:] = {['tiny.pt', '--target', 'toy']}"
+    code = f"import sys; {limit}; {words}; from compiler.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "error: cannot be written" in done.stderr and "at: tiny.sbx" in done.stderr
+    assert contents(folder) == before
 
 
 def test_version_names_the_project():

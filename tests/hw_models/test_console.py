@@ -95,6 +95,19 @@ def test_a_reader_that_leaves_early_is_no_bug():
         raise BrokenPipeError
 
 
+def test_characters_that_the_terminal_lacks_are_escaped():
+    code = "from hw_models.console import exit_codes\nwith exit_codes(): print('na\u00efve')"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"na\\xefve\n"), done.stderr
+
+
 def test_importing_the_console_draws_nothing_in():
     code = "import sys, hw_models.console; sys.exit({'rich', 'typer'} & set(sys.modules) != set())"
     root = Path(__file__).resolve().parents[2]
