@@ -97,6 +97,7 @@ def compile_graph(
     begin()
     trees = routing.route(flow, packed, placed, chip)
     routing.verify(trees, flow, packed, placed)
+    routing.verify_deadlock_free(trees)
     begin()
     tables = schedule(graph, codes, flow, packed, placed, trees, chip)
     report("schedule", len(STEPS), len(STEPS))

@@ -10,4 +10,8 @@ def __getattr__(name: str) -> Any:
         from simulator.api import simulate
 
         return simulate
+    if name == "report":
+        from simulator.build_report import build_report
+
+        return build_report
     raise AttributeError(name)

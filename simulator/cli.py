@@ -132,7 +132,7 @@ def report(
     """Price a run: joules, time and sparsity, level by level, beside the same model unspiked."""
     check_destination(html, "--html report.html")
 
-    from simulator.report import build_report  # heavy, and --help must be instant
+    from simulator.build_report import build_report  # heavy, and --help must be instant
     from simulator.report_html import render_html
     from simulator.report_text import render_text
     from simulator.run_folder import newest_run, read_run

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simulator.report import build_report
+from simulator.build_report import build_report
 from simulator.result import Run
 from simulator.si import interval, si, whole
 

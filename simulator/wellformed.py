@@ -7,13 +7,16 @@ not that it was written by our compiler; so every range and reference is checked
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compiler.program import HOST, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program
+from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS
+
+I64 = NDArray[np.int64]
 
 GROUP = 128
 AGAIN = "compile it again"
@@ -24,9 +27,9 @@ def check_tables(program: Program) -> None:
     with _placed("tables"):
         _check_tasks(program)
         _check_emits(program)
-        tree, owner = _check_trees(program)
-        _check_ways(program, tree)
-        _check_sinks(program, owner)
+        above = _check_trees(program)
+        _check_sinks(program, above.sink_tree)
+        _check_ways(program, above)
         _check_work(program)
 
 
@@ -120,93 +123,102 @@ def _check_emits(program: Program) -> None:
     _hold(t.tree_source == t.task_core[t.tree_task], "a tree from elsewhere", names, t.tree_task)
 
 
-def _check_trees(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every node and sink hangs below one parent that comes before it, so a walk ends.
+@dataclass(frozen=True, slots=True)
+class _Owners:
+    """Who is above a node or a sink: parent (a node, or -1 for a root) and tree of every node;
+    node (or -1 for a sink on the tree's own core) and tree of every sink."""
 
-    Returns the tree of every node, and of every sink.
-    """
+    parent: I64
+    tree: I64
+    sink_node: I64
+    sink_tree: I64
+
+
+def _check_trees(program: Program) -> _Owners:
+    """Every node and sink hangs below one parent that comes before it, so a walk ends."""
     t, names = program.tables, program.task_names
-    n_nodes, n_sinks = t.node_link.size, t.sink_core.size
-    every = np.arange(n_nodes)
-    has = t.tree_root >= 0
-    _hold(_inside(t.tree_root, n_nodes, -1), "root", names, t.tree_task)
-    parent = np.full(n_nodes, -1, np.int64)
-    _claim(parent, t.tree_root[has], t.tree_root[has] + 1, np.flatnonzero(has))
-    is_root = parent >= 0
+    n_nodes, n_sinks, n_trees = t.node_link.size, t.sink_core.size, t.tree_root.size
+    _hold(_inside(t.tree_root, n_nodes, -1), "unknown root", names, t.tree_task)
+    nodes, trees = np.arange(n_nodes), np.arange(n_trees)
     inner = t.node_first_child < t.node_last_child
-    if (t.node_first_child[inner] <= every[inner]).any():
+    if (t.node_first_child[inner] <= nodes[inner]).any():
         raise BadInput("a tree node before its parent", where="node_first_child", fix=AGAIN)
-    _claim(parent, t.node_first_child, t.node_last_child, every)
-    if (parent < 0).any():
-        raise BadInput("a tree node below no tree", where="node_first_child", fix=AGAIN)
-    tree = np.where(is_root, parent, -1)
-    for node in np.flatnonzero(~is_root):  # parents come first
+    parent, roots = _owners(n_nodes, t.node_first_child, t.node_last_child), t.tree_root
+    tree = _owners(n_nodes, np.maximum(roots, 0), roots + 1)
+    if ((parent < 0) == (tree < 0)).any():
+        raise BadInput("a tree node below no tree, or two", where="node_first_child", fix=AGAIN)
+    for node in np.flatnonzero(parent >= 0):  # parents come first
         tree[node] = tree[parent[node]]
-    _hold(_inside(t.node_link, t.link_kind.size), "unknown link", names, t.tree_task[tree])
-    owner = np.full(n_sinks, -1, np.int64)
-    _claim(owner, t.tree_first_local, t.tree_last_local, np.arange(t.tree_root.size))
-    _claim(owner, t.node_first_sink, t.node_last_sink, tree)
-    _hold(_inside(t.sink_task, len(names)), "unknown sink", names, t.tree_task[owner])
-    _hold(t.task_core[t.sink_task] == t.sink_core, "a sink elsewhere", names, t.sink_task)
-    if (owner < 0).any():
-        raise BadInput("a sink below no tree", where="sink_task", fix=AGAIN)
-    return tree, owner
+    node = _owners(n_sinks, t.node_first_sink, t.node_last_sink)
+    local = _owners(n_sinks, t.tree_first_local, t.tree_last_local)
+    if ((node < 0) == (local < 0)).any():
+        raise BadInput("a sink below no tree, or two", where="sink_task", fix=AGAIN)
+    return _Owners(parent, tree, node, np.where(node < 0, local, tree[node]))
 
 
-def _claim(
-    owner: NDArray[np.int64], first: ArrayLike, last: ArrayLike, by: NDArray[np.integer]
-) -> None:
-    """owner[i] = by[row] for i in first[row] .. last[row]; nobody may be owned twice."""
-    for lo, hi, who in zip(np.asarray(first), np.asarray(last), by, strict=True):
-        if lo < hi and (lo < 0 or hi > owner.size or (owner[lo:hi] >= 0).any()):
-            raise BadInput("trees share a node or a sink", where="tables", fix=AGAIN)
-        owner[lo:hi] = who
+def _owners(n: int, first: I32, last: I32) -> I64:
+    """owner[i] = the row whose range [first, last) holds i, or -1; none is held twice."""
+    owner = np.full(n, -1, np.int64)
+    for row in np.flatnonzero(first < last):
+        lo, hi = first[row], last[row]
+        if lo < 0 or hi > n or (owner[lo:hi] >= 0).any():
+            raise BadInput("trees share a node or a sink", where=f"row {row}", fix=AGAIN)
+        owner[lo:hi] = row
+    return owner
 
 
-def _check_ways(program: Program, tree: NDArray[np.int64]) -> None:
-    """Every link of a tree begins where the one before it ends, the last at the sinks' router."""
-    t, names, owner = program.tables, program.task_names, program.tables.tree_task[tree]
+def _check_ways(program: Program, above: _Owners) -> None:
+    """Every link of a tree begins where the one before it ends, the last at its sinks' router."""
+    t, names = program.tables, program.task_names
     begin, end, kind = _links(program)
-    if t.link_kind.size != kind.size or program.host_core >= kind.size:
+    if t.link_kind.size != kind.size:
         raise BadInput(f"{t.link_kind.size} links of {kind.size}", where="link_kind", fix=AGAIN)
-    _hold(t.link_kind[t.node_link] == kind[t.node_link], "a link of another kind", names, owner)
-    came_from = np.full(tree.size, -1, np.int64)
-    for node, (lo, hi) in enumerate(zip(t.node_first_child, t.node_last_child, strict=True)):
-        came_from[lo:hi] = end[t.node_link[node]]
-    roots = t.tree_root[t.tree_root >= 0]
-    n_routers = kind.size - program.host_core - 2 >> 2
-    came_from[roots] = n_routers + t.tree_source[t.tree_root >= 0]
-    _hold(begin[t.node_link] == came_from, "a tree that jumps", names, owner)
-    place = t.sink_core // program.chip.layout.cores_per_router
-    place[t.sink_core == program.host_core] = n_routers + program.host_core
-    for node, (lo, hi) in enumerate(zip(t.node_first_sink, t.node_last_sink, strict=True)):
-        _hold(place[lo:hi] == end[t.node_link[node]], "a sink elsewhere", names, owner[node])
-    for at, (lo, hi) in enumerate(zip(t.tree_first_local, t.tree_last_local, strict=True)):
-        same = t.sink_core[lo:hi] == t.tree_source[at]
-        _hold(same, "a sink elsewhere", names, t.tree_task[at])
+    link, owner = t.node_link, t.tree_task[above.tree]
+    _hold(_inside(link, kind.size), "unknown link", names, owner)
+    same = (t.link_kind[link] == kind[link]) & (kind[link] >= 0)
+    _hold(same, "a link of another kind", names, owner)
+    n_routers = int(end[-1]) - program.host_core
+    source = n_routers + t.tree_source[above.tree]
+    ahead = np.where(above.parent < 0, source, end[link[above.parent]])
+    _hold(begin[link] == ahead, "a tree that jumps", names, owner)
+    router = t.sink_core // program.chip.layout.cores_per_router
+    router = np.where(t.sink_core == program.host_core, end[-1], router)
+    arrives = np.where(
+        above.sink_node < 0,
+        t.sink_core == t.tree_source[above.sink_tree],
+        router == end[link[above.sink_node]],
+    )
+    _hold(arrives, "a sink elsewhere", names, t.tree_task[above.sink_tree])
 
 
-def _links(program: Program) -> tuple[NDArray[np.int64], ...]:
+def _links(program: Program) -> tuple[I64, I64, I64]:
     """Where links begin and end, and their kinds: [one per core, host in, 4 per router, host out].
 
     A place is a router's number, or the number of routers plus that of a core or the host.
+    Kind -1: off the grid.
     """
     layout = program.chip.layout
     (chips_w, chips_h), (w, h) = layout.chips, layout.routers
-    y, x = np.divmod(np.arange(chips_w * w * chips_h * h), chips_w * w)
-    n_cores = x.size * layout.cores_per_router
-    cores, host = np.arange(n_cores), x.size + n_cores
-    begin = [x.size + cores, [host], np.repeat(np.arange(x.size), 4), [0]]
-    steps = np.array([1, -1, -chips_w * w, chips_w * w])  # east, west, north, south
-    end = [cores // layout.cores_per_router, [0], (np.arange(x.size)[:, None] + steps).ravel()]
-    border = [x % w == w - 1, x % w == 0, y % h == 0, y % h == h - 1]
-    kinds = np.array([1, 1, 2, 2]) + 2 * np.stack(border, axis=1)  # chip_x, chip_y at borders
-    host_link = LINKS.index("host")
-    kind = [np.zeros(n_cores), [host_link], kinds.ravel(), [host_link]]
-    return tuple(np.concatenate(c).astype(np.int64) for c in (begin, [*end, [host]], kind))
+    width, height = chips_w * w, chips_h * h
+    routers = np.arange(width * height)
+    y, x = np.divmod(routers, width)
+    cores = np.arange(routers.size * layout.cores_per_router)
+    host, host_link = [routers.size + cores.size], [LINKS.index("host")]
+    # east, west, north, south
+    steps = routers[:, None] + np.array([1, -1, -width, width])
+    leaves_chip = np.stack([x % w == w - 1, x % w == 0, y % h == 0, y % h == h - 1], axis=1)
+    leaves_grid = np.stack([x == width - 1, x == 0, y == 0, y == height - 1], axis=1)
+    kinds = np.where(leaves_chip, LINKS.index("chip_x"), LINKS.index("x"))
+    kinds += np.array([0, 0, 1, 1])  # y follows x in LINKS
+    kinds[leaves_grid] = -1
+    local = np.full(cores.size, LINKS.index("local"))
+    begin = (routers.size + cores, host, np.repeat(routers, 4), [0])
+    end = (cores // layout.cores_per_router, [0], steps.ravel(), host)
+    kind = (local, host_link, kinds.ravel(), host_link)
+    return np.concatenate(begin), np.concatenate(end), np.concatenate(kind)
 
 
-def _check_sinks(program: Program, owner: NDArray[np.int64]) -> None:
+def _check_sinks(program: Program, owner: I64) -> None:
     """A message meets its sink at the axon or neuron that the sink's own range says."""
     t, names = program.tables, program.task_names
     carries = np.zeros((t.tree_root.size, 3), np.int64)  # class, units, residue
@@ -218,7 +230,7 @@ def _check_sinks(program: Program, owner: NDArray[np.int64]) -> None:
     base = np.where(kind == SPIKE, -t.task_pre[task], -t.task_neuron_lo[task])
     _hold(t.sink_base == np.where(kind == VALUE, 0, base), "a shifted sink", names, task)
 
-    def arriving(units: NDArray[np.integer]) -> NDArray[np.int64]:
+    def arriving(units: NDArray[np.integer]) -> I64:
         found = np.zeros(len(names), np.int64)
         np.add.at(found, task, units)
         return found

@@ -8,6 +8,7 @@ reachable over one link only, and keeps link dependencies free of cycles.
 from collections import defaultdict
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -235,6 +236,20 @@ def verify(trees: Trees, flow: Dataflow, packing: Packing, placement: Placement)
                 todo.append(child)
         if sorted(found) != sorted((s, cores[s]) for s in net.sinks):
             raise Bug(f"net {i} reaches {found}, meant for {net.sinks}", where="route")
+
+
+def verify_deadlock_free(trees: Trees) -> None:
+    """A message holds a link while it waits for the next ones: that relation has no cycle.
+
+    Forks count: a node's link depends on every child's link (Dally and Seitz, 1987).
+    """
+    waits = nx.DiGraph()
+    for node, link in enumerate(trees.link):
+        ahead = range(trees.first_child[node], trees.last_child[node])
+        waits.add_edges_from((int(link), int(trees.link[child])) for child in ahead)
+    if not nx.is_directed_acyclic_graph(waits):
+        cycle = [a for a, _ in nx.find_cycle(waits)]
+        raise Bug(f"links {cycle} wait for each other", where="route")
 
 
 def _end_of(links: Links, link: int, width: int) -> int:

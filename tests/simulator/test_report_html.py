@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hw_models.errors import BadInput
-from simulator.report import build_report
+from simulator.build_report import build_report
 from simulator.report_html import render_html
 from simulator.tables import priced_rows
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from hw_models.errors import BadInput
-from simulator.report import build_report
+from simulator.build_report import build_report
 from simulator.report_text import render_text
 from simulator.tables import comparisons, level_rows, operation_rows, priced_rows
 
