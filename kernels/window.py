@@ -45,14 +45,34 @@ def fake_quantize_kv(x: Tensor) -> Tensor:
 def window_sequence(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """A whole sequence: q [batch, T, heads, d], k, v [batch, T, kv_heads, d] -> like q.
 
-    For training and the fast executor; differentiable.
+    For training and the fast executor; differentiable. Queries go in blocks of `window`
+    tokens, each over its own and the preceding block of keys: all that they can see.
     """
-    length, group = q.shape[1], q.shape[2] // k.shape[2]
+    (batch, length, heads, d), group = q.shape, q.shape[2] // k.shape[2]
     k, v = (fake_quantize_kv(a).repeat_interleave(group, 2) for a in (k, v))
-    ahead = torch.arange(length, device=q.device)
-    distance = ahead[:, None] - ahead[None]
-    mask = (distance >= 0) & (distance < window)
+    size = min(window, length)
+    n = -(-length // size)
+
+    def by_block(a: Tensor) -> Tensor:
+        a = torch.nn.functional.pad(a, (0, 0, 0, 0, 0, n * size - length))
+        return a.reshape(batch, n, size, heads, d).transpose(2, 3)
+
+    def with_previous(a: Tensor) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(a, (0, 0, 0, 0, 0, 0, 1, 0))[:, :-1], a], 3)
+
     out = torch.nn.functional.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+        by_block(q).flatten(0, 1),
+        with_previous(by_block(k)).flatten(0, 1),
+        with_previous(by_block(v)).flatten(0, 1),
+        attn_mask=_visible(n, size, window, q.device).repeat(batch, 1, 1, 1),
     )
-    return out.transpose(1, 2)
+    return out.unflatten(0, (batch, n)).transpose(2, 3).flatten(1, 2)[:, :length]
+
+
+def _visible(n: int, size: int, window: int, device: torch.device) -> Tensor:
+    """Which keys of two blocks a block's queries see: bool [n, 1, size, 2 * size]."""
+    query = torch.arange(size, 2 * size, device=device)[:, None]
+    key = torch.arange(2 * size, device=device)
+    seen = (key <= query) & (key > query - window)
+    first = torch.arange(n, device=device)[:, None, None] == 0
+    return (seen & ~(first & (key < size)))[:, None]

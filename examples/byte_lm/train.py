@@ -22,9 +22,9 @@ from examples.byte_lm import data
 from examples.byte_lm.model import BYTE_LM, checkpoint, first_weights
 
 LR, WARMUP_STEPS = 4e-3, 100
-DECAY_FROM, SPIKES_FROM = 0.6, 0.82  # shares of the time
-CONTEXTS = ((0.0, 256), (0.45, 512), (0.75, 1024))
-TOKENS_PER_STEP = 4096
+DECAY_FROM, SPIKES_FROM = 0.4, 0.88  # shares of the time
+CONTEXTS = ((0.0, 256), (0.4, 512), (0.8, 1024))
+TOKENS_PER_STEP = 2048
 
 
 @dataclass
@@ -160,5 +160,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("build/byte_lm"), help="output folder")
     parser.add_argument("--minutes", type=float, default=110, help="time budget")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="of torch; 1 where other work runs beside it")
     chosen = parser.parse_args()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
     train(chosen.out, chosen.minutes, chosen.seed)
