@@ -137,9 +137,9 @@ class _Owners:
 def _check_trees(program: Program) -> _Owners:
     """Every node and sink hangs below one parent that comes before it, so a walk ends."""
     t, names = program.tables, program.task_names
-    n_nodes, n_sinks, n_trees = t.node_link.size, t.sink_core.size, t.tree_root.size
+    n_nodes, n_sinks = t.node_link.size, t.sink_core.size
     _hold(_inside(t.tree_root, n_nodes, -1), "unknown root", names, t.tree_task)
-    nodes, trees = np.arange(n_nodes), np.arange(n_trees)
+    nodes = np.arange(n_nodes)
     inner = t.node_first_child < t.node_last_child
     if (t.node_first_child[inner] <= nodes[inner]).any():
         raise BadInput("a tree node before its parent", where="node_first_child", fix=AGAIN)
