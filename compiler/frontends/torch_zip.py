@@ -123,7 +123,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> None:
     if len(entries) > MAX_ENTRIES or len({e.filename.lower() for e in entries}) < len(entries):
         raise BadInput("too many entries, or two of one name", where=str(path))
     for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        if entry.compress_type != zipfile.ZIP_STORED:
             raise BadInput(
                 f"entry {printable(entry.filename)} is compressed; torch.save stores plainly",
                 where=str(path),

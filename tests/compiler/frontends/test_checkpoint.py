@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from compiler.frontends import checkpoint as checkpoints
+from compiler.frontends import torch_zip
 from compiler.frontends.read import read_model
 from hw_models.errors import BadInput, SpikeloomError, Unsupported
 
@@ -310,6 +312,28 @@ def test_a_tensor_of_more_bytes_than_its_entry_is_refused(checkpoint, saved):
     path = rezip(saved(checkpoint), lambda n, c: c[:8] if n.endswith("data/0") else c)
     with pytest.raises(BadInput, match=r"storage '0' claims 408 bytes, the file holds 8"):
         read_model(path)
+
+
+def test_entries_that_claim_more_than_the_file_are_refused_unread(checkpoint, saved):
+    path = saved(checkpoint)
+    content = bytearray(path.read_bytes())
+    name = content.rindex(b"data/0", 0, content.rindex(b"data/1"))  # in the central directory
+    record = content.rindex(b"PK\x01\x02", 0, name)
+    content[record + 20 : record + 28] = b"\xff\xff\xff\x7f" * 2  # both of its sizes
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"entries claim 21\d{8} bytes"):
+        read_model(path)
+
+
+def test_configs_and_pickles_beyond_all_reason_are_refused_unread(
+    checkpoint, saved, published, monkeypatch
+):
+    monkeypatch.setattr(torch_zip, "MAX_PICKLE", 1000)
+    with pytest.raises(BadInput, match="larger than 1000"):
+        read_model(saved(checkpoint))
+    monkeypatch.setattr(checkpoints, "MAX_CONFIG", 100)
+    with pytest.raises(BadInput, match="larger than 100"):
+        read_model(published(checkpoint))
 
 
 def test_compressed_entries_are_refused_unread(checkpoint, saved):
