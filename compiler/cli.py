@@ -134,9 +134,10 @@ def _overrides(changes: Sequence[str]) -> dict[str, str]:
 
 def _destination(model: Path, out: Path | None) -> Path:
     """Where to write; an impossible place is refused before the work, not after it."""
-    path = out or Path(f"{model.resolve().stem}.sbx")
+    model = model.resolve()
+    path = out or Path(f"{model.name if model.is_dir() else model.stem}.sbx")
     check_destination(path, "--out model.sbx")
-    if path.resolve() == model.resolve():
+    if path.resolve() == model:
         raise Usage("this would overwrite the model", where=str(path), fix="another --out")
     if not os.access(path.resolve().parent, os.W_OK):
         raise BadInput("cannot write there", where=str(path), fix="another --out")

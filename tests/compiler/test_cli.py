@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import compiler.pipeline
@@ -71,6 +72,17 @@ def test_a_program_is_written_beside_the_user_and_named_after_the_model(folder):
     for step in compiler.pipeline.STEPS:
         assert f"{step}: " in done.stderr
         assert f"{step}: " not in done.stdout
+
+
+def test_a_published_folder_keeps_its_whole_name(folder):
+    published = folder / "Brain-v1.5"
+    published.mkdir()
+    checkpoint = random_checkpoint(TINY, seed=0)
+    (published / "config.json").write_text(json.dumps(checkpoint["config"]))
+    save_file(checkpoint["state_dict"], published / "model.safetensors")
+    done = call("Brain-v1.5/", "--target", "toy")
+    assert done.exit_code == 0, done.stderr
+    assert Program.read(folder / "Brain-v1.5.sbx").graph.model == "Brain-v1.5"
 
 
 def test_options_reach_the_program(folder):
