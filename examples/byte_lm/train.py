@@ -1,4 +1,4 @@
-"""Train the byte LM on two CPU cores in about two hours: python -m examples.byte_lm.train
+"""Train the byte LM on one or two CPU cores: python -m examples.byte_lm.train --minutes 110
 
 Muon on the matrices, AdamW on the rest, bfloat16 autocast, contexts that grow, a learning
 rate that falls to zero at a wall-clock deadline, and spikes (straight-through) at the end.
@@ -83,9 +83,10 @@ def batches(text: Tensor, seed: int, clock: Clock) -> Iterator[Tensor]:
 
 
 def train(out: Path, minutes: float, seed: int) -> None:
-    """Train until the budget is used; write checkpoints, a log and model.pt into `out`."""
+    """Train until the budget is used; leave model.pt, resume.pt, heldout.txt and a log in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     corpus = data.load()
+    (out / "heldout.txt").write_bytes(corpus.heldout)
     text = torch.frombuffer(bytearray(corpus.train), dtype=torch.uint8)
     weights = {n: w.requires_grad_() for n, w in first_weights(BYTE_LM, seed).items()}
     tuned = optimizers(weights)
