@@ -8,7 +8,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from compiler.frontends.config import GlaSwaConfig
 from compiler.pipeline import compile_graph
 from compiler.program import PARTIAL, SPIKE, TILE, VECTOR
 from hw_models.chip import load_chip
@@ -17,31 +16,15 @@ from simulator import drive
 from simulator.counters import check_conservation, tree_facts
 from simulator.reference import compare
 from tests.small import model
+from tests.tiny import TINY, changed, tiny
 
-# kv rings of two stripes, tiles of two rows of blocks, two chips: every kind of net, few events
-TINY = GlaSwaConfig(
-    vocab_size=20,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    intermediate_size=40,
-    sliding_window=60,
-)
 TOKENS = (3, 17, 17)
-CORE = {"core.synapse_memory": "1 KiB", "core.state_memory": "1536 B"}
-
-
-@cache
-def sound(config=TINY):
-    graph, tensors, _ = model(0, config)
-    return compile_graph(graph, tensors, load_chip("toy", CORE if config is TINY else {}))
 
 
 @cache
 def most_events():
     """What a run may take before we call it a hang: three times a sound one."""
-    return 3 * run(sound()).events
+    return 3 * run(tiny()).events
 
 
 def run(program, limit=10**9):
@@ -62,7 +45,7 @@ def failure(program, checked=False):
             patch.setattr(drive, "check_tables", lambda program: None)
         simulation = run(program, most_events())
         check_conservation(program, tree_facts(program), simulation.state)
-        compare(sound(), simulation.found, TOKENS)
+        compare(tiny(), simulation.found, TOKENS)
     error = caught.value
     if checked:
         assert isinstance(error, BadInput)
@@ -82,16 +65,6 @@ def caught_twice(program):
     return failure(program)
 
 
-def changed(program, **columns):
-    """The program with some entries of some tables replaced: column={row: value}."""
-    tables = {}
-    for name, cells in columns.items():
-        tables[name] = getattr(program.tables, name).copy()
-        for row, value in cells.items():
-            tables[name][row] = value
-    return replace(program, tables=replace(program.tables, **tables))
-
-
 RANGES = ("tree_first_local", "tree_last_local", "node_first_sink", "node_last_sink")
 
 
@@ -106,12 +79,12 @@ def resized(program, sink, by):
 
 
 def test_the_unchanged_program_passes_all_of_it():
-    simulation = run(sound())
-    check_conservation(sound(), tree_facts(sound()), simulation.state)
-    compare(sound(), simulation.found, TOKENS)
-    t = sound().tables
+    simulation = run(tiny())
+    check_conservation(tiny(), tree_facts(tiny()), simulation.state)
+    compare(tiny(), simulation.found, TOKENS)
+    t = tiny().tables
     assert t.task_period.max() > 1
-    assert sound().n_chips > 1
+    assert tiny().n_chips > 1
     assert {SPIKE, PARTIAL} < set(t.emit_class.tolist())
 
 
@@ -123,61 +96,61 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 @settings(max_examples=40, deadline=None, phases=PHASES)
 @given(sink=rows)
 def test_a_dropped_delivery(sink):
-    error = caught_twice(resized(sound(), sink % sound().tables.sink_task.size, -1))
+    error = caught_twice(resized(tiny(), sink % tiny().tables.sink_task.size, -1))
     assert isinstance(error, Bug)
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)
 @given(sink=rows)
 def test_a_doubled_delivery(sink):
-    error = caught_twice(resized(sound(), sink % sound().tables.sink_task.size, 1))
+    error = caught_twice(resized(tiny(), sink % tiny().tables.sink_task.size, 1))
     assert isinstance(error, Bug)
 
 
 @settings(max_examples=60, deadline=None, phases=PHASES)
 @given(sink=rows, other=rows, rebased=st.booleans())
 def test_a_delivery_to_another_cores_task(sink, other, rebased):
-    t = sound().tables
+    t = tiny().tables
     sink %= t.sink_task.size
     others = np.flatnonzero(t.task_core != t.sink_core[sink])
     task = int(others[other % others.size])
     cells = {"sink_task": {sink: task}, "sink_core": {sink: t.task_core[task]}}
     if rebased:
         cells["sink_base"] = {sink: -max(t.task_pre[task], t.task_neuron_lo[task])}
-    error = caught_twice(changed(sound(), **cells))
+    error = caught_twice(changed(tiny(), **cells))
     assert isinstance(error, Bug)
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)
 @given(task=rows, by=st.sampled_from([-1, 1]))
 def test_a_task_that_awaits_one_too_many_or_too_few(task, by):
-    t = sound().tables
+    t = tiny().tables
     waiting = np.flatnonzero(t.task_need > 0)
     task = int(waiting[task % waiting.size])
-    error = caught_twice(changed(sound(), task_need={task: t.task_need[task] + by}))
+    error = caught_twice(changed(tiny(), task_need={task: t.task_need[task] + by}))
     assert isinstance(error, Bug)
 
 
 @settings(max_examples=10, deadline=None, phases=PHASES)
 @given(task=rows, by=st.sampled_from([-1, 1]))
 def test_a_stripe_that_awaits_one_too_many_or_too_few_keys(task, by):
-    t = sound().tables
+    t = tiny().tables
     waiting = np.flatnonzero(t.task_extra > 0)
     task = int(waiting[task % waiting.size])
-    error = caught_twice(changed(sound(), task_extra={task: t.task_extra[task] + by}))
+    error = caught_twice(changed(tiny(), task_extra={task: t.task_extra[task] + by}))
     assert isinstance(error, Bug)
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)
 @given(emit=rows)
 def test_a_net_that_ends_one_channel_early(emit):
-    t = sound().tables
+    t = tiny().tables
     emit %= t.emit_n.size
-    shortened = changed(sound(), emit_n={emit: t.emit_n[emit] - 1})
+    shortened = changed(tiny(), emit_n={emit: t.emit_n[emit] - 1})
     failure(shortened, checked=True)
     if t.emit_class[emit] == SPIKE:
-        site = sound().graph.sites[t.task_site[t.tree_task[t.emit_tree[emit]]]].name
-        counts = run(sound()).found.activity.stacked(site)
+        site = tiny().graph.sites[t.task_site[t.tree_task[t.emit_tree[emit]]]].name
+        counts = run(tiny()).found.activity.stacked(site)
         if not counts[:, t.emit_lo[emit] + t.emit_n[emit] - 1].any():
             return  # the lost channel was silent: this run is not wrong
     failure(shortened)
@@ -186,22 +159,22 @@ def test_a_net_that_ends_one_channel_early(emit):
 @settings(max_examples=20, deadline=None, phases=PHASES)
 @given(sink=rows, by=st.sampled_from([-1, 1]))
 def test_sums_and_spikes_that_arrive_one_row_off(sink, by):
-    t = sound().tables
+    t = tiny().tables
     targets = np.flatnonzero((t.task_neuron_n[t.sink_task] > 0) | (t.task_n_pre[t.sink_task] > 0))
     carries = np.zeros(t.tree_root.size, int)
     carries[t.emit_tree] = t.emit_class
-    facts = tree_facts(sound())
+    facts = tree_facts(tiny())
     targets = [
         s for s in targets if carries[facts.tree_of_sink[s]] in (SPIKE, PARTIAL)
         and facts.tree_of_sink[s] >= 0
     ]  # fmt: skip
     sink = int(targets[sink % len(targets)])
-    caught_twice(changed(sound(), sink_base={sink: t.sink_base[sink] + by}))
+    caught_twice(changed(tiny(), sink_base={sink: t.sink_base[sink] + by}))
 
 
 def test_a_tile_one_column_off():
-    t = sound().tables
-    linears = sound().graph.linears
+    t = tiny().tables
+    linears = tiny().graph.linears
     found = 0
     for task in np.flatnonzero(t.task_kind == TILE):
         if t.task_neuron_lo[task] + t.task_neuron_n[task] == linears[t.task_linear[task]].n_post:
@@ -209,7 +182,7 @@ def test_a_tile_one_column_off():
         found += 1
         emits = range(t.task_emit[task], t.task_emit[task + 1])
         shifted = changed(
-            sound(),
+            tiny(),
             task_neuron_lo={task: t.task_neuron_lo[task] + 1},
             emit_lo={e: t.emit_lo[e] + 1 for e in emits},
         )
@@ -237,7 +210,7 @@ def test_a_tile_one_row_off():
 @settings(max_examples=10, deadline=None, phases=PHASES)
 @given(linear=rows, neuron=rows, axon=rows)
 def test_a_weight_flipped(linear, neuron, axon):
-    program = sound()
+    program = tiny()
     lin = program.graph.linears[linear % len(program.graph.linears)]
     counts = run(program).found.activity.stacked(lin.site)
     token, axon = np.argwhere(counts != 0)[axon % np.count_nonzero(counts)]
@@ -255,10 +228,10 @@ def test_a_weight_flipped(linear, neuron, axon):
 @settings(max_examples=20, deadline=None, phases=PHASES)
 @given(sink=rows, home=rows)
 def test_a_partial_sum_for_another_home(sink, home):
-    t = sound().tables
+    t = tiny().tables
     carries = np.zeros(t.tree_root.size, int)
     carries[t.emit_tree] = t.emit_class
-    trees = tree_facts(sound()).tree_of_sink
+    trees = tree_facts(tiny()).tree_of_sink
     sums = [s for s in range(t.sink_task.size) if trees[s] >= 0 and carries[trees[s]] == PARTIAL]
     sink = sums[sink % len(sums)]
     homes = np.flatnonzero((t.task_kind == VECTOR) & (t.task_neuron_n > 0))
@@ -266,7 +239,7 @@ def test_a_partial_sum_for_another_home(sink, home):
     home = int(homes[home % homes.size])
     cells = {"sink_task": {sink: home}, "sink_core": {sink: t.task_core[home]}}
     cells["sink_base"] = {sink: -t.task_neuron_lo[home]}
-    assert isinstance(caught_twice(changed(sound(), **cells)), Bug)
+    assert isinstance(caught_twice(changed(tiny(), **cells)), Bug)
 
 
 NODE = ("node_link", "node_first_child", "node_last_child", "node_first_sink", "node_last_sink")
@@ -275,10 +248,10 @@ NODE = ("node_link", "node_first_child", "node_last_child", "node_first_sink", "
 @settings(max_examples=40, deadline=None, phases=PHASES)
 @given(first=rows, second=rows)
 def test_two_nodes_of_different_trees_swapped(first, second):
-    t = sound().tables
+    t = tiny().tables
     carriers = [n for n in range(t.node_link.size) if t.node_first_sink[n] < t.node_last_sink[n]]
     a = carriers[first % len(carriers)]
-    facts = tree_facts(sound()).tree_of_sink
+    facts = tree_facts(tiny()).tree_of_sink
     carries = np.zeros((t.tree_root.size, 2), int)
     carries[t.emit_tree] = np.stack([t.emit_class, t.emit_n], axis=1)
     net = carries[facts[t.node_first_sink[: t.node_link.size] % facts.size]]
@@ -286,12 +259,12 @@ def test_two_nodes_of_different_trees_swapped(first, second):
     other = [n for n in carriers if (net[n] != net[a]).any()]
     b = other[second % len(other)]
     swap = {name: {a: getattr(t, name)[b], b: getattr(t, name)[a]} for name in NODE}
-    failure(changed(sound(), **swap), checked=True)
+    failure(changed(tiny(), **swap), checked=True)
 
 
 def test_a_tree_that_bites_its_tail_is_refused_and_not_walked_forever():
-    t = sound().tables
+    t = tiny().tables
     node = int(np.flatnonzero(t.node_first_child < t.node_last_child)[0])
-    loop = changed(sound(), node_first_child={node: node}, node_last_child={node: node + 1})
+    loop = changed(tiny(), node_first_child={node: node}, node_last_child={node: node + 1})
     with pytest.raises(BadInput, match="before its parent"):
         drive.Simulation(loop)
