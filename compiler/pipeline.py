@@ -7,20 +7,21 @@ from typing import Any
 from torch import Tensor
 
 from compiler import graph as graphs
+from compiler import weights as quantizing
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
 from compiler.passes import pack as packing
+from compiler.passes import partition as partitioning
 from compiler.passes import place as placing
 from compiler.passes import route as routing
+from compiler.passes import schedule as scheduling
 from compiler.passes import tile as tiling
 from compiler.passes.bounds import bounds
-from compiler.passes.schedule import op_names, schedule
 from compiler.program import LinearArrays, Program, Prompt
 from compiler.statistics import shipped_profile
 from compiler.tasks import Dataflow
-from compiler.weights import quantize
 from hw_models.chip import Chip, load_chip
 from hw_models.errors import BadInput
 from kernels.canonical import Numbers
@@ -29,7 +30,10 @@ Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
-STEPS = ("read", "quantize", "encode", "tile", "dataflow", "pack", "place", "route", "schedule")
+STEPS = (
+    *("read", "quantize", "encode", "tile", "dataflow"),
+    *("pack", "partition", "place", "route", "schedule"),
+)
 
 
 def compile_model(
@@ -77,9 +81,11 @@ def compile_graph(
 
     graphs.verify(graph)
     begin()
-    numbers = quantize(graph, tensors)
+    numbers = quantizing.quantize(graph, tensors)
+    quantizing.verify(numbers, graph, tensors)
     statistics = shipped_profile()
     begin()
+    encoding.check_abilities(chip)
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
@@ -92,14 +98,18 @@ def compile_graph(
     packed = packing.pack(flow, chip)
     packing.verify(packed, flow, chip)
     begin()
-    placed = placing.place(packed, chip, dead)
-    placing.verify(placed, packed, chip, dead)
+    parts = partitioning.partition(packed, chip, dead)
+    partitioning.verify(parts, packed, chip, dead)
+    begin()
+    placed = placing.place(parts, chip, dead)
+    placing.verify(placed, parts, chip, dead)
     begin()
     trees = routing.route(flow, packed, placed, chip)
     routing.verify(trees, flow, packed, placed)
     routing.verify_deadlock_free(trees)
     begin()
-    tables = schedule(graph, codes, flow, packed, placed, trees, chip)
+    tables = scheduling.schedule(graph, flow, packed, placed, trees, chip)
+    scheduling.verify(tables)
     report("schedule", len(STEPS), len(STEPS))
     bound = {c.site: c.bound for c in codes}
     return Program(
@@ -109,7 +119,7 @@ def compile_graph(
         k=k,
         codings={c.site: (c.coding, c.payload_bits) for c in codes},
         partial_bits={lin.name: tiling.partial_bits(bound[lin.site]) for lin in graph.linears},
-        ops=op_names(graph),
+        ops=scheduling.op_names(graph),
         task_names=tuple(t.name for t in flow.tasks),
         n_cores=packed.n_cores,
         n_chips=placed.n_chips,

@@ -18,6 +18,24 @@ class SiteCode:
     bound: float  # largest possible sum of |n| over the site's channels
 
 
+def check_abilities(chip: Chip) -> None:
+    """Refuse a target that lacks what every program of ours needs; Unsupported names it."""
+    lacks = {
+        "8-bit weights": 8 not in chip.abilities.weight_bits,
+        "graded spikes (the dense head needs 16 bits)": chip.abilities.graded_bits < 16,
+        "multicast": not chip.abilities.multicast,
+        "vector work on cores (norm, attention, gates)": not chip.abilities.vector,
+        "dataflow sync": chip.sync != "dataflow",
+    }
+    missing = [ability for ability, lacking in lacks.items() if lacking]
+    if missing:
+        raise Unsupported(
+            f"{chip.name} lacks {', '.join(missing)}",
+            where=chip.name,
+            fix="--target loihi-like",
+        )
+
+
 def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, ...]:
     """Block sites take `coding`, 16-bit dense sites are graded; Unsupported if the chip cannot."""
     codes = []

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.passes.pack import Packing
-from compiler.passes.place import Grid, Placement
+from compiler.passes.partition import Grid
+from compiler.passes.place import Placement
 from compiler.tasks import Dataflow, Net
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit

@@ -1,19 +1,19 @@
 """Flatten tasks, nets and trees into the arrays the event engine reads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph
-from compiler.passes.encode import SiteCode
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Links, Trees, core_of_task
 from compiler.program import HOST, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Tables
 from compiler.tasks import Dataflow, Net, Task
 from hw_models.chip import Chip
+from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS
 
 KIND_INDEX = {kind: i for i, kind in enumerate(KINDS)}
@@ -61,7 +61,6 @@ def _instructions(work: dict[str, int]) -> int:
 
 def schedule(
     graph: Graph,
-    codes: Sequence[SiteCode],
     flow: Dataflow,
     packing: Packing,
     placement: Placement,
@@ -171,3 +170,37 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
         f"task_{name}": np.array(column, np.int64 if name in wide else np.int32)
         for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
+
+
+def verify(tables: Tables) -> None:
+    """Whatever is sent arrives where it is awaited: walk every tree, add up, compare with needs.
+
+    Checked once per residue of the KV rings, because what a stripe awaits depends on the token.
+    """
+    t = tables
+    for residue in range(int(t.task_period.max())):
+        due = np.zeros(t.task_core.size, np.int64)
+        for emit, tree in enumerate(t.emit_tree):
+            period = t.task_period[t.tree_task[tree]]
+            if t.emit_residue[emit] >= 0 and residue % period != t.emit_residue[emit]:
+                continue
+            units = 1 if t.emit_class[emit] == SPIKE else t.emit_n[emit]
+            for sink in _reached(t, tree):
+                due[t.sink_task[sink]] += units
+        now = residue % t.task_period == t.task_residue
+        awaited = t.task_need + np.where(now, t.task_extra, 0)
+        wrong = np.flatnonzero(due != awaited)
+        if wrong.size:
+            task = int(wrong[0])
+            raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
+
+
+def _reached(t: Tables, tree: int) -> list[int]:
+    """Sinks of one tree."""
+    found = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
+    todo = [int(t.tree_root[tree])] if t.tree_root[tree] >= 0 else []
+    while todo:
+        node = todo.pop()
+        found += range(t.node_first_sink[node], t.node_last_sink[node])
+        todo += range(t.node_first_child[node], t.node_last_child[node])
+    return found
