@@ -12,8 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,8 +135,10 @@ def envelope(name: str, result: Mapping[str, Any]) -> str:
 
 def version_text() -> str:
     """'spikeloom 0.1.0'."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and --help must be instant
+
     try:
-        return f"spikeloom {installed_version('spikeloom')}"
+        return f"spikeloom {version('spikeloom')}"
     except PackageNotFoundError:
         return "spikeloom (run from its source folder, not installed)"
 
