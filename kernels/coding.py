@@ -196,10 +196,10 @@ def encode(
     """
     row, n = CODINGS[coding], counts.astype(np.int64)
     half = 1 << (bits - 1)
-    if row.fixed and (n.min() < -half or n.max() >= half):
-        outlier = int(n[np.abs(n).argmax()])
+    beyond = n[(n < -half) | (n >= half)]
+    if row.fixed and beyond.size:
         raise BadInput(
-            f"a count of {outlier} needs more than the {bits} bits of its {coding} spikes",
+            f"a count of {int(beyond[0])} needs more than the {bits} bits of its {coding} spikes",
             where=f"site {site}, token {token}",
             fix="calibrate with wider text, or use bitwise",
         )

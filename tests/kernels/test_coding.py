@@ -133,6 +133,12 @@ def test_a_fixed_width_refuses_the_first_count_beyond_it(coding, bits):
         assert error.value.where == "site layers.3.o_in, token 17"
 
 
+def test_the_count_that_is_refused_is_the_one_named():
+    """-8 takes four bits, 8 takes five, though both are as large."""
+    with pytest.raises(BadInput, match="count of 8 needs"):
+        encode(np.array([-8, 8]), "graded", bits=4)
+
+
 def test_payload_bits_hold_what_a_message_must_tell():
     at = {name: [row.payload(bits) for bits in (2, 8, 9, 32)] for name, row in CODINGS.items()}
     assert at == {

@@ -33,6 +33,12 @@ def test_the_largest_value_is_stored_as_127_and_zeros_stay_zeros():
     assert torch.isfinite(dequantize_kv(q, scale)).all()
 
 
+def test_values_too_small_for_a_scale_are_stored_as_zeros():
+    q, scale = quantize_kv(torch.tensor([[0.0, 1e-44, -1e-45]]))  # a 127th of these is 0
+    assert scale.item() == 1
+    assert not q.any()
+
+
 def attention(q, keys, values):
     """One query head over a list of keys, float64."""
     score = keys @ q / np.sqrt(q.size)
