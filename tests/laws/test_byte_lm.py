@@ -1,0 +1,72 @@
+"""The shipped language model on text it has not seen: simulated = canonical, token by token."""
+
+from functools import cache
+
+import pytest
+
+from compiler.frontends.read import read_model
+from compiler.pipeline import compile_graph
+from hw_models.chip import load_chip
+from kernels.canonical import execute
+from simulator.drive import Simulation
+from simulator.reference import numbers_of
+from tests.conftest import ROOT
+from tests.small import assert_equal, decoded, prefilled
+
+TEXT = tuple((ROOT / "examples/byte_lm/heldout.txt").read_bytes()[:64])
+EIGHT_SLOTS = {"core.token_slots": "8"}
+# with eight slots a gated-linear-attention head needs more than the 8 KiB of state of this chip
+LARGER_STATE = EIGHT_SLOTS | {"core.state_memory": "16 KiB"}
+
+
+@cache
+def program(target):
+    graph, tensors = read_model(ROOT / "examples/byte_lm/model.pt")
+    chip = load_chip(target, LARGER_STATE if target == "toy" else EIGHT_SLOTS)
+    return compile_graph(graph, tensors, chip)
+
+
+@cache
+def canonical():
+    """The canonical executor on the weights as the program holds them."""
+    sbx = program("loihi-like")
+    return list(execute(sbx.graph, numbers_of(sbx), TEXT, sbx.k))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_64_tokens_streamed_on_loihi_like(slots):
+    assert_equal(prefilled(program("loihi-like"), TEXT, slots), canonical())
+
+
+def test_64_tokens_decoded_on_loihi_like():
+    assert_equal(decoded(program("loihi-like"), TEXT), canonical())
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_a_few_tokens_streamed_on_toy(slots):
+    assert_equal(prefilled(program("toy"), TEXT[:3], slots), canonical()[:3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [1, 2, 8])
+def test_64_tokens_streamed_on_toy(slots):
+    assert_equal(prefilled(program("toy"), TEXT, slots), canonical())
+
+
+@pytest.mark.slow
+def test_64_tokens_decoded_on_toy():
+    assert_equal(decoded(program("toy"), TEXT), canonical())
+
+
+def test_tokens_in_the_pipeline_overlap():
+    sbx = program("loihi-like")
+    streamed = [prefilled(sbx, TEXT[:6], slots).now_ps for slots in (1, 8)]
+    assert len({*streamed}) == 2
+    assert max(streamed) < decoded(sbx, TEXT[:6]).now_ps
+
+
+def test_the_first_token_starts_without_any_state():
+    fresh = Simulation(program("loihi-like"), keep_sums=True)
+    fresh.start(TEXT[0], 0)
+    assert [token for token, _, _ in fresh.advance() if token >= 0] == [0]
+    assert_equal(fresh, canonical()[:1])
