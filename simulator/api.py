@@ -59,6 +59,7 @@ def simulate(
         first_logits=len(chosen) - 1,
         trace=rows.append if trace else None,
         keep_sums=check,
+        in_flight=len(chosen),
     )
     report = progress or (lambda step, done, total: None)
     generated, phases = _sequence(simulation, chosen, wanted, report)
@@ -167,7 +168,13 @@ def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
 def _write(
     run: Run, simulation: Simulation, out: Path | None, trace: Trace | None, wall_s: float
 ) -> None:
-    write_run(out or next_folder(run.model, run.target), run, simulation.found.activity, _provenance(wall_s), trace)
+    write_run(
+        out or next_folder(run.model, run.target),
+        run,
+        simulation.found.activity,
+        _provenance(wall_s),
+        trace,
+    )
 
 
 def next_folder(model: str, target: str) -> Path:

@@ -22,7 +22,7 @@ from kernels.threshold import count, threshold
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import RING, enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
+from simulator.machine import enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
 from simulator.wellformed import check_tables
 
 BATCH = 1 << 18
@@ -50,7 +50,8 @@ class Simulation:
 
     slots: token slots per core (at most the target's); first_logits: the first token whose
     head runs (the last of the prompt is enough to sample); trace: takes rows of hot.state's
-    TRACE_COLUMNS; keep_sums: keep every linear's sums, for a comparison.
+    TRACE_COLUMNS; keep_sums: keep every linear's sums, for a comparison; in_flight: tokens
+    that will be started before the first of them is finished.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Simulation:
         first_logits: int = 0,
         trace: Callable[[Rows], None] | None = None,
         keep_sums: bool = False,
+        in_flight: int = 64,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
@@ -74,7 +76,7 @@ class Simulation:
         self.keep_sums = keep_sums
         check_tables(program)
         self.fixed = fixed_arrays(program, slots)
-        self.state = fresh_state(program, self.fixed, first_logits, trace is not None)
+        self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
         self._margin = margin_of(program)
@@ -116,6 +118,8 @@ class Simulation:
         ):
             self.state = enlarged(self.state)
             reg = self.state.reg
+        if reg[hot.R_TRACE] + 2 * self._margin > self.state.trace.shape[0]:
+            self.flush_trace()
 
     @torch.inference_mode()
     def advance(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
@@ -166,7 +170,7 @@ class Simulation:
 
     def _stage(self, stage: Stage, index: int, token: int) -> None:
         """One stage of one token, on the whole vector; its counts go back to the engine."""
-        row = token % RING
+        row = token % self.state.stage_left.shape[1]
         self.state.stage_left[index, row] = self.state.stage_all[index]
         x = STAGES[stage.kind](
             stage, self._vectors, self._memory, self._operand(stage, token, row), token

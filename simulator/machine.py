@@ -12,8 +12,8 @@ from simulator.hot.state import Fixed, State
 I64 = NDArray[np.int64]
 
 GROUP = 128
-RING = 512
-"""Most tokens between the first and the last operand of one stage."""
+MOST_IN_FLIGHT = 2048
+"""Tokens whose operands and counts are kept at once; more would have to wait for each other."""
 TRACE_ROWS = 1 << 20
 
 
@@ -176,8 +176,9 @@ def margin_of(program: Program) -> int:
     return spikes + int(t.emit_n.max(initial=0)) * sends + 64
 
 
-def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool) -> State:
+def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
     """Empty engine. `first` is the first token whose head runs (and what follows from it)."""
+    ring = min(MOST_IN_FLIGHT, 1 << max(2, in_flight - 1).bit_length())
     t, graph = program.tables, program.graph
     slots = int(fixed.service[h.SLOTS])
     n_tasks = t.task_core.size
@@ -212,10 +213,10 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool) -> Stat
         home=_zeros(n_home),
         row_sums=_zeros(int(t.task_neuron_n[tiles].max(initial=1))),
         received=_zeros(t.sink_core.size, slots),
-        stage_sums=_zeros(RING, sum(lin.n_post for lin in graph.linears)),
-        counts=np.zeros((RING, sum(s.n for s in graph.sites)), np.int32),
-        stage_left=np.repeat(stage_all[:, None], RING, 1),
-        stage_token=np.full((len(graph.stages), RING), -1, np.int64),
+        stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
+        counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),
+        stage_left=np.repeat(stage_all[:, None], ring, 1),
+        stage_token=np.full((len(graph.stages), ring), -1, np.int64),
         stage_all=stage_all,
         site_first=np.array([first if s.threshold == "absmax16" else 0 for s in graph.sites]),
         ready=_zeros(n_tasks + 8, 4),
