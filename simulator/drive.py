@@ -4,7 +4,7 @@ The engine carries the integers; this is where float work is done once per (oper
 token) on the gathered vector, with the very functions the canonical executor uses.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.activity import Activity
-from compiler.graph import Logits, Stage
+from compiler.graph import Logits, Site, Stage
 from compiler.program import Program
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from kernels.threshold import count, threshold
 from simulator.hot import state as hot
+from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
@@ -182,13 +183,12 @@ class Simulation:
         if site.threshold == "absmax16" and token < self.first_logits:
             self._memory.pop(("x", token), None)
             return
-        v_th = threshold(site.threshold, x, self.program.k)
-        counts = count(x, v_th, site=site.name, token=token).numpy()
-        self._v_th[site.name, token] = v_th
         position = [s.name for s in self.program.graph.sites].index(site.name)
         offset = int(self.fixed.site[position, hot.OFFSET])
-        self.state.counts[row, offset : offset + site.n] = counts
-        self.found.activity.add(site.name, counts, np.float32(v_th))
+        counts = self.state.counts[row, offset : offset + site.n]
+        v_th = encode(site, x, self.program.k, token, counts)
+        self._v_th[site.name, token] = torch.tensor(v_th)
+        self.found.activity.add(site.name, counts.copy(), v_th)
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
@@ -260,9 +260,17 @@ _MESSAGES = {
 }
 
 
-def prefill(simulation: Simulation, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Start all tokens at once and run until all are finished; yields (token, ps)."""
-    for token in tokens:
-        simulation.start(token, 0)
-    for token, ps, _ in simulation.advance():
-        yield token, ps
+def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32]) -> np.float32:
+    """V_th of a site's float32[n]; counts int32[n] is written. BadInput for values out of range.
+
+    The Numba twin, so that equality with the canonical executor compares two implementations.
+    """
+    values = x.numpy()
+    if site.threshold == "absmax16":
+        v_th, status = absmax16_count(values, counts)
+    else:
+        v_th, status = mean_abs_count(values, k, counts)
+    if status != OK:
+        count(x, threshold(site.threshold, x, k), site=site.name, token=token)  # raises, by name
+        raise Bug("the encoders disagree on a value's range", where=f"{site.name}, token {token}")
+    return np.float32(v_th)

@@ -12,8 +12,6 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton decorates a kernel
 
-pytest.importorskip("triton")
-
 from hw_models.errors import BadInput
 from kernels import encode as reference
 from kernels import encode_triton as twin

@@ -130,9 +130,12 @@ def test_an_accumulator_that_overflows_is_named_and_never_wrapped():
     # a stage that asks for counts no honest encoder sends: 2^30 on every channel of one site
     from simulator import drive
 
-    original = drive.count
+    def huge(site, x, k, token, counts):
+        counts[:] = 2**30
+        return np.float32(1)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drive, "count", lambda x, v, **k: original(x, v, **k).clamp(2**30, 2**30))
+        patch.setattr(drive, "encode", huge)
         with pytest.raises(DoesNotFit, match=r"accumulator of neuron \d+ would be -?\d+"):
             prefilled(program, TEXT[:1])
     assert np.isfinite(simulation.found.logits[0]).all()
