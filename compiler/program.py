@@ -211,7 +211,7 @@ class Program:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
             raise BadInput(
-                f"not a readable .sbx: {error}", where=where, fix="compile it again"
+                f"not a readable .sbx: {error}", where=where, fix="sbcompile MODEL writes one"
             ) from None
         if note is None:
             raise BadInput("a safetensors file, but not an .sbx", where=where)

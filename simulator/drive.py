@@ -68,10 +68,11 @@ class Simulation:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
         if not 1 <= slots <= most:
+            more = f", or compile with --set core.token_slots={slots}" if slots > most else ""
             raise BadInput(
                 f"{slots} token slots; the program was compiled for {most}",
                 where="--slots",
-                fix=f"1 to {most}, or compile with --set core.token_slots={slots}",
+                fix=f"1 to {most}{more}",
             )
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.keep_sums = keep_sums
