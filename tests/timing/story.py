@@ -159,15 +159,21 @@ class Story:
         to = tuple(number[s] for s in sinks)
         self.nets.append(Net(number[source], message, fields.pop("lo", 0), n, to, **fields))
 
-    def tell(self, *, starts: Sequence[int] | None = None, **changed: str) -> Told:
-        """Start token i at starts[i] ps (all at 0) and run to the end."""
+    def tell(
+        self, *, starts: Sequence[int] | None = None, decode: bool = False, **changed: str
+    ) -> Told:
+        """Start token i at starts[i] ps (all at 0), or (decode) when the token before it is
+        finished, and run to the end. `changed` goes to the chip."""
         program = self._program(chip(**changed))
         rows: list[np.ndarray] = []
         simulation = Simulation(program, trace=rows.append)
         for token, ps in enumerate(starts or [0] * len(self.counts)):
-            simulation.start(token, ps)
-        for _ in simulation.advance():
-            pass
+            simulation.start(
+                token, simulation.found.logits_ps[token - 1] if decode and token else ps
+            )
+            if decode:
+                _run(simulation)
+        _run(simulation)
         simulation.flush_trace()
         for site in simulation.found.activity.counts.values():
             assert [list(c) for c in site] == [list(c) for c in self.counts], "counts as told"
@@ -253,6 +259,11 @@ class Story:
             row_scale=np.ones(n, np.float32),
             bias=np.zeros(n, np.float32),
         )
+
+
+def _run(simulation: Simulation) -> None:
+    for _ in simulation.advance():
+        pass
 
 
 def _row(program: Program, row: list[int]) -> Row:
