@@ -1,0 +1,148 @@
+"""From a checkpoint to a program: passes in order, refusals by name, limits by resource."""
+
+import json
+
+import pytest
+import torch
+
+from compiler.frontends.config import GlaSwaConfig
+from compiler.pipeline import DEFAULT_PROMPT, STEPS, compile_graph, compile_model
+from compiler.program import Program, Prompt
+from compiler.statistics import shipped_profile
+from examples.byte_lm.model import random_checkpoint
+from hw_models.chip import load_chip
+from hw_models.errors import BadInput, DoesNotFit, Unsupported
+from tests.small import model
+from tests.tiny import TINY, TINY_CORE
+
+GRAPH, TENSORS, _ = model(0, TINY)
+
+
+def compiled(overrides=None, target="toy", **options):
+    return compile_graph(GRAPH, TENSORS, load_chip(target, overrides or {}), **options)
+
+
+def test_progress_names_every_step_in_order(tiny_model):
+    seen = []
+    compile_model(tiny_model, "toy", progress=lambda *step: seen.append(step))
+    assert [step for step, _, _ in seen[:-1]] == list(STEPS)
+    assert [done for _, done, _ in seen] == list(range(len(STEPS) + 1))
+    assert {total for _, _, total in seen} == {len(STEPS)}
+
+
+def test_a_file_gives_the_program_of_its_graph(tiny_model, tmp_path):
+    from compiler.frontends.read import read_model
+
+    found = compile_model(
+        tiny_model, "toy", coding="ternary", k=2.5, prompt=b"ab", tokens=3,
+        overrides={"core.lanes": "2"},
+    )  # fmt: skip
+    graph, tensors = read_model(tiny_model)
+    chip = load_chip("toy", {"core.lanes": "2"})
+    same = compile_graph(
+        graph, tensors, chip, coding="ternary", k=2.5, prompt=Prompt(b"ab", 3)
+    )  # fmt: skip
+    assert found.hash == same.hash
+    found.write(tmp_path / "model.sbx")
+    assert Program.read(tmp_path / "model.sbx").hash == same.hash
+    assert found.chip.core.lanes == 2
+    assert (found.coding, found.k, found.prompt) == ("ternary", 2.5, Prompt(b"ab", 3))
+
+
+def test_what_a_program_says_of_itself():
+    program = compiled(TINY_CORE)
+    used = {c for c, kind in zip(program.tables.task_core, program.tables.task_kind, strict=True)
+            if kind != 2}  # fmt: skip
+    assert program.n_cores == len(used) == program.bounds["cores"]["achieved"]
+    assert program.n_chips == program.bounds["chips"]["achieved"] == 2
+    assert program.prompt == Prompt(DEFAULT_PROMPT, 64)
+    assert program.statistics["sha256"] == shipped_profile().sha256
+    assert program.statistics["origin"] == shipped_profile().origin
+    assert json.loads(program.chip_text)["name"] == "toy"
+    assert program.ops[0] == "host"
+    assert len(set(program.ops)) == len(program.ops)
+    assert program.max_streams == 1
+    assert compiled({"core.state_memory": "1 MiB"}).max_streams > 1
+
+
+def test_partial_sums_are_as_wide_as_the_counts_can_make_them():
+    for k in (1.0, 3.0, 9.0):
+        program = compiled(k=k)
+        for linear in program.graph.linears:
+            dense = program.graph.site(linear.site).threshold == "absmax16"
+            most = 127 * 32767 * linear.n_pre * (32767 if dense else k + 0.5)
+            bits = program.partial_bits[linear.name]
+            assert most <= 2 ** (bits - 1) < 2 * most
+
+
+@pytest.mark.parametrize("k", [0.0, 0.24, 64.1, -3.0, float("nan"), float("inf")])
+def test_k_has_a_range(k):
+    with pytest.raises(BadInput, match="k is") as caught:
+        compiled(k=k)
+    assert caught.value.where == "--k"
+
+
+def test_prompts_are_not_empty_and_something_is_decoded():
+    with pytest.raises(BadInput, match="the prompt is empty"):
+        compiled(prompt=Prompt(b"", 4))
+    with pytest.raises(BadInput, match="0 tokens"):
+        compiled(prompt=Prompt(b"a", 0))
+
+
+@pytest.mark.parametrize("coding", ["morse", "", "Bitwise"])
+def test_a_coding_that_does_not_exist(coding):
+    with pytest.raises(Unsupported, match="cannot carry"):
+        compiled(coding=coding)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"core.synapse_memory": "31 B"}, "synapse memory"),
+        ({"core.state_memory": "300 B"}, "bytes of state"),
+        ({"core.in_axons": "31"}, "in-axons"),
+        ({"core.out_axons": "1"}, "of out-axons, a core of toy has 1"),
+        ({"core.neurons": "3"}, "neurons on one core"),
+        ({"core.table_entries": "3"}, "its table has 3 entries"),
+        ({"layout.chips": "[1, 1]", **TINY_CORE}, "cores needed, 16 usable on 1 chips"),
+        ({"layout.usable_cores": "1", "layout.chips": "[3, 2]", **TINY_CORE},
+         "cores needed, 6 usable on 6 chips"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_names_the_resource(overrides, said):
+    with pytest.raises(DoesNotFit) as caught:
+        compiled(overrides)
+    assert said in caught.value.what
+    assert caught.value.where
+    assert caught.value.fix
+
+
+def test_dead_cores_are_left_out_until_too_few_are_alive():
+    n = compiled(TINY_CORE).n_cores
+    dead = frozenset(range(0, 1024, 3))
+    program = compiled(TINY_CORE, dead=dead)
+    assert program.n_cores == n
+    assert not dead & set(program.tables.task_core.tolist())
+    alive = frozenset(range(1024)) - set(range(n - 1))
+    with pytest.raises(DoesNotFit, match=f"{n} cores needed, {n - 1} usable on 64 chips"):
+        compiled(TINY_CORE, dead=alive)
+
+
+def test_odd_sizes_compile():
+    for hidden, inner, vocab in ((12, 7, 5), (132, 130, 257)):
+        config = GlaSwaConfig(
+            vocab_size=vocab, hidden_size=hidden, num_hidden_layers=1, num_attention_heads=3,
+            num_key_value_heads=1, intermediate_size=inner, sliding_window=1,
+        )  # fmt: skip
+        graph, tensors, _ = model(3, config)
+        chip = load_chip("toy", {"core.state_memory": "16 KiB"})
+        assert compile_graph(graph, tensors, chip).graph.vocab == vocab
+
+
+def test_the_first_weight_that_is_no_number_is_named():
+    tensors = random_checkpoint(TINY, 0)["state_dict"]
+    name = sorted(tensors)[3]
+    tensors[name] = torch.full_like(tensors[name], float("nan"))
+    with pytest.raises(BadInput, match="NaN") as caught:
+        compile_graph(GRAPH, tensors, load_chip("toy"))
+    assert caught.value.where == name

@@ -1,0 +1,205 @@
+"""An .sbx is the same bytes for the same program, and is read whole or not at all."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from compiler import program as programs
+from compiler.frontends.gla_swa import build
+from compiler.pipeline import compile_graph
+from compiler.program import FORMAT, Program, Tables
+from hw_models.chip import load_chip
+from hw_models.errors import BadInput
+from tests.small import model
+from tests.tiny import TINY, tiny
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program") / "tiny.sbx"
+    tiny().write(path)
+    return path
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """A copy to damage: write(bytes) and get its path back."""
+    path = tmp_path / "damaged.sbx"
+
+    def write(data):
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+def layout(data):
+    """(JSON head, start of the arrays) of a safetensors file."""
+    (size,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + size]), 8 + size
+
+
+def assert_same(a, b):
+    assert a.arrays.keys() == b.arrays.keys()
+    for name, array in a.arrays.items():
+        assert array.dtype == b.arrays[name].dtype
+        assert np.array_equal(array, b.arrays[name]), name
+    for field in dataclasses.fields(Program):
+        if field.name not in ("tables", "linears", "vectors", "embedding"):
+            assert getattr(a, field.name) == getattr(b, field.name), field.name
+    assert a.hash == b.hash
+
+
+def test_what_was_written_is_read(written):
+    found = Program.read(written)
+    assert_same(found, tiny())
+    assert found.chip == tiny().chip
+
+
+def test_the_same_program_gives_the_same_bytes(written, tmp_path):
+    graph, tensors, _ = model(0, TINY)
+    again = compile_graph(graph, tensors, tiny().chip)
+    again.write(tmp_path / "again.sbx")
+    Program.read(written).write(tmp_path / "read.sbx")
+    for name in ("again.sbx", "read.sbx"):
+        assert (tmp_path / name).read_bytes() == written.read_bytes()
+
+
+def test_another_program_has_another_hash():
+    graph, tensors, _ = model(1, TINY)
+    hashes = {
+        tiny().hash,
+        tiny("ternary").hash,
+        tiny(core__lanes="5").hash,
+        compile_graph(graph, tensors, load_chip("toy")).hash,
+        compile_graph(build(TINY, "renamed"), tensors, load_chip("toy")).hash,
+    }
+    assert len(hashes) == 5
+
+
+def test_one_flipped_bit_in_any_section_is_named(written, copy):
+    data = written.read_bytes()
+    head, start = layout(data)
+    sections = [name for name in head if name != "__metadata__"]
+    assert set(sections) == set(tiny().arrays)
+    for name in sections:
+        first, last = head[name]["data_offsets"]
+        if first == last:
+            continue
+        for at in {first, (first + last) // 2, last - 1}:
+            flipped = bytearray(data)
+            flipped[start + at] ^= 1
+            with pytest.raises(BadInput) as caught:
+                Program.read(copy(flipped))
+            assert caught.value.what == f"section {name} is missing or altered"
+
+
+def test_a_flipped_bit_anywhere_in_the_head_is_refused(written, copy):
+    data = written.read_bytes()
+    _, start = layout(data)
+    for at in range(0, start, max(1, start // 300)):
+        flipped = bytearray(data)
+        flipped[at] ^= 1
+        with pytest.raises(BadInput):
+            Program.read(copy(flipped))
+
+
+def renamed(data, old, new):
+    """The file with a section's name changed in the safetensors head."""
+    head, start = layout(data)
+    head = {new if name == old else name: entry for name, entry in head.items()}
+    text = json.dumps(head).encode()
+    return struct.pack("<Q", len(text)) + text + data[start:]
+
+
+def test_a_missing_section_is_named(written, copy):
+    for name in ("tables/sink_task", "embedding"):
+        with pytest.raises(BadInput, match=f"section {name} is missing"):
+            Program.read(copy(renamed(written.read_bytes(), name, "elsewhere")))
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 100, 0.5, 0.999999])
+def test_a_truncated_file(written, copy, keep):
+    data = written.read_bytes()
+    size = int(keep * len(data)) if isinstance(keep, float) else keep
+    with pytest.raises(BadInput, match=r"not a readable \.sbx"):
+        Program.read(copy(data[:size]))
+
+
+def test_bytes_at_the_end(written, copy):
+    with pytest.raises(BadInput, match=r"not a readable \.sbx"):
+        Program.read(copy(written.read_bytes() + b"\0"))
+
+
+def test_another_version_says_which(written, tmp_path):
+    head, _ = layout(written.read_bytes())
+    body = json.loads(head["__metadata__"]["spikeloom"].partition(" ")[2])
+    body["header"]["format"] = "spikeloom-program-0"
+    text = json.dumps(body)
+    note = f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
+    save_file(tiny().arrays, tmp_path / "old.sbx", metadata={"spikeloom": note})
+    with pytest.raises(BadInput, match=f"spikeloom-program-0, this version reads {FORMAT}"):
+        Program.read(tmp_path / "old.sbx")
+
+
+def test_files_of_other_kinds(tmp_path):
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "weights.sbx")
+    with pytest.raises(BadInput, match=r"a safetensors file, but not an \.sbx"):
+        Program.read(tmp_path / "weights.sbx")
+    others = {"text": b"hello, world", "empty": b"", "zip": b"PK\x03\x04" + b"\0" * 60}
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BadInput, match=r"not a readable \.sbx"):
+            Program.read(tmp_path / name)
+    for name in ("nowhere.sbx", "."):
+        with pytest.raises(BadInput, match="no such program") as caught:
+            Program.read(tmp_path / name)
+        assert "sbcompile" in caught.value.fix
+
+
+def failing_save(arrays, name, metadata):
+    """Write half, then no more."""
+    with open(name, "wb") as file:
+        file.write(b"half of a program")
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("before", [None, b"the program that was there"])
+def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, before):
+    path = tmp_path / "model.sbx"
+    if before is not None:
+        path.write_bytes(before)
+    monkeypatch.setattr(programs, "save_file", failing_save)
+    with pytest.raises(OSError, match="No space left"):
+        tiny().write(path)
+    assert sorted(os.listdir(tmp_path)) == ([] if before is None else ["model.sbx"])
+    assert before is None or path.read_bytes() == before
+
+
+def test_interrupted_while_it_is_renamed(tmp_path, monkeypatch):
+    def interrupted(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tiny().write(tmp_path / "model.sbx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_host_sits_beyond_every_core():
+    t = tiny().tables
+    columns, rows = tiny().chip.layout.chips
+    width, height = tiny().chip.layout.routers
+    assert tiny().host_core == columns * rows * width * height
+    assert {f.name for f in dataclasses.fields(Tables)} == {
+        n.removeprefix("tables/") for n in tiny().arrays if n.startswith("tables/")
+    }
+    placed = zip(tiny().task_names, t.task_core, strict=True)
+    hosted = [name for name, core in placed if core == tiny().host_core]
+    assert hosted == ["host.embed", "host.logits"]
