@@ -166,7 +166,7 @@ class Story:
         finished, and run to the end. `changed` goes to the chip."""
         program = self._program(chip(**changed))
         rows: list[np.ndarray] = []
-        simulation = Simulation(program, trace=rows.append)
+        simulation = Simulation(program, trace=rows.append, in_flight=len(self.counts))
         for token, ps in enumerate(starts or [0] * len(self.counts)):
             simulation.start(
                 token, simulation.found.logits_ps[token - 1] if decode and token else ps

@@ -61,6 +61,18 @@ def test_a_waiting_message_blocks_no_other():
     assert value.end < told.fired("tile 0", token=0).start
 
 
+def test_a_released_message_goes_behind_those_that_waited_for_the_core():
+    """Token 1 comes while the tile updates for a microsecond: its spike and marker await the
+    set, the bystander's value only the core. The set is free at the end of the update."""
+    told = with_bystander().tell(
+        starts=[0, 3 * NEXT], core__token_slots="1", timing__update_ps="1 us"
+    )
+    update = told.fired("tile 0", token=0)
+    assert update.start < min(near_arrivals(told, 1)) < max(near_arrivals(told, 1)) < update.end
+    assert told.served("bystander", token=1)[0].start == update.end
+    assert told.served("tile 0", token=1)[0].start == update.end + VALUE
+
+
 def test_a_release_admits_one_more_token():
     """Two sets: token 1 is served when it comes, token 2 when token 0 is done."""
     told = two_sources(3).tell(starts=[0, NEXT, 2 * NEXT - 100], core__token_slots="2")
