@@ -185,11 +185,22 @@ class Simulation:
             self._memory.pop(("x", token), None)
             return
         position = [s.name for s in self.program.graph.sites].index(site.name)
+        self._check_sent(position, token)
         offset = int(self.fixed.site[position, hot.OFFSET])
         counts = self.state.counts[row, offset : offset + site.n]
         v_th = encode(site, x, self.program.k, token, counts)
         self._v_th[site.name, token] = torch.tensor(v_th)
         self.found.activity.add(site.name, counts.copy(), v_th)
+
+    def _check_sent(self, site: int, token: int) -> None:
+        """Counts share a row with those of a token before, which must have been sent by now."""
+        before = token - self.state.counts.shape[0]
+        if before < 0:
+            return
+        encoders = self.program.tables.task_site == site
+        if (self.state.progress[encoders, hot.NEXT] <= before).any():
+            name = self.program.graph.sites[site].name
+            raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
@@ -248,6 +259,9 @@ class Simulation:
             )
         if code == hot.E_PARTIAL:
             return DoesNotFit(f"partial sum {detail} of neuron {place} is too wide", where=where)
+        if code == hot.E_RING:
+            stage = self.program.graph.stages[place].name
+            return _too_many_in_flight(f"operands of {stage}", detail, where)
         return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
 
 
@@ -257,8 +271,15 @@ _MESSAGES = {
     hot.E_NO_NEURON: "a partial sum for neuron {detail} reached core {place}",
     hot.E_LATE: "a message of class {detail} came to core {place} after the token had fired",
     hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
-    hot.E_RING: "operands of stage {place} still wait for token {detail}",
 }
+
+
+def _too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
+    return DoesNotFit(
+        f"the {what} for token {token} are still in use",
+        where=where,
+        fix="a shorter prompt, or fewer token slots: --slots 1",
+    )
 
 
 def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32]) -> np.float32:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program
+from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program, Tables
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS
 
@@ -25,12 +25,23 @@ AGAIN = "compile it again"
 def check_tables(program: Program) -> None:
     """Raises BadInput that names table, row and task."""
     with _placed("tables"):
+        _check_lengths(program)
         _check_tasks(program)
+        _check_roles(program)
         _check_emits(program)
         above = _check_trees(program)
         _check_sinks(program, above.sink_tree)
         _check_ways(program, above)
         _check_work(program)
+
+
+def _check_lengths(program: Program) -> None:
+    """Columns of one table (task, emit, tree, node, sink, work) have as many rows."""
+    t, rows = program.tables, {"task": len(program.task_names)}
+    for name in Tables.__slots__:
+        table, size = name.partition("_")[0], getattr(t, name).size - (name == "task_emit")
+        if rows.setdefault(table, size) != size:
+            raise BadInput(f"{size} of {rows[table]} rows", where=name, fix=AGAIN)
 
 
 @contextmanager
@@ -59,8 +70,8 @@ def _inside(values: NDArray[np.integer], end: int, start: int = 0) -> NDArray[np
 def _check_tasks(program: Program) -> None:
     t, names, graph = program.tables, program.task_names, program.graph
     every = np.arange(t.task_core.size)
-    if len(names) != every.size or not {"host.embed", "host.logits"} <= set(names):
-        raise BadInput("tasks and their names differ", where="tables", fix=AGAIN)
+    if not {"host.embed", "host.logits"} <= set(names):
+        raise BadInput("no task of the host", where="tables", fix=AGAIN)
     post = np.array([lin.n_post for lin in graph.linears], np.int64)
     pre = np.array([lin.n_pre for lin in graph.linears], np.int64)
     width = np.array([s.n for s in graph.sites], np.int64)
@@ -96,6 +107,46 @@ def _check_tasks(program: Program) -> None:
     )  # fmt: skip
 
 
+def _check_roles(program: Program) -> None:
+    """A task works for its own operation; together, tasks do each operation once and wholly."""
+    t, names, graph = program.tables, program.task_names, program.graph
+    every, tile = np.arange(len(names)), t.task_kind == TILE
+    stages = {stage.name: i for i, stage in enumerate(graph.stages)}
+    linears = {lin.name: i for i, lin in enumerate(graph.linears)}
+    sites = {site.name: i for i, site in enumerate(graph.sites)}
+    stage = np.array([stages.get(name, -1) for name in program.ops])[t.task_op]
+    own_linear = np.array([linears.get(name, -1) for name in program.ops])[t.task_op]
+    reads = np.array([linears.get(str(s.linear), -1) for s in graph.stages])
+    feeds = np.array([sites.get(getattr(s, "site", ""), -1) for s in graph.stages])
+    gathers, encodes = t.task_gathers >= 0, t.task_site >= 0
+    has_sums = ~tile & (t.task_neuron_n > 0)
+    _hold(~gathers | (t.task_gathers == stage), "gathers for another stage", names, every)
+    _hold(~tile | (t.task_linear == own_linear), "a tile of another linear", names, every)
+    _hold(~has_sums | (t.task_linear == reads[stage]), "sums of another linear", names, every)
+    _hold(~has_sums | gathers, "sums that nobody gathers", names, every)
+    _hold(~encodes | (t.task_site == feeds[stage]), "encodes another site", names, every)
+    if set(t.task_gathers[gathers].tolist()) != set(stages.values()):
+        raise BadInput("a stage that no task gathers", where="task_gathers", fix=AGAIN)
+    for i, linear in enumerate(graph.linears):
+        mine = t.task_linear == i
+        homes, blocks = mine & has_sums, mine & tile
+        _cover(linear.name, t.task_neuron_lo[homes], t.task_neuron_n[homes], linear.n_post)
+        stored = t.task_n_pre[blocks].astype(np.int64) * t.task_neuron_n[blocks]
+        if stored.sum() != linear.n_pre * linear.n_post:
+            raise BadInput(f"{stored.sum()} synapses in tiles", where=linear.name, fix=AGAIN)
+    for i, site in enumerate(graph.sites):
+        mine = t.task_site == i
+        _cover(site.name, t.task_channel_lo[mine], t.task_channel_n[mine], site.n)
+
+
+def _cover(where: str, first: I32, n: I32, total: int) -> None:
+    """Ranges, in any order, hold 0 .. total - 1 once each."""
+    order = np.argsort(first)
+    ends = np.cumsum(n[order])
+    if (first[order] != ends - n[order]).any() or n.sum() != total:
+        raise BadInput("gaps or overlaps between tasks", where=where, fix=AGAIN)
+
+
 def _check_emits(program: Program) -> None:
     """What a task sends is its own: channels it encodes, neurons it holds, one tree each."""
     t, names = program.tables, program.task_names
@@ -112,7 +163,7 @@ def _check_emits(program: Program) -> None:
         PARTIAL: (t.task_neuron_lo, t.task_neuron_n),
     }
     _hold(np.isin(t.emit_class, (*own, VALUE)), "unknown class of message", names, task)
-    _hold(t.emit_n >= 1, "an empty net", names, task)
+    _hold((t.emit_n >= 1) & (lo >= 0), "an empty net", names, task)
     for code, (start, n) in own.items():
         mine = t.emit_class != code
         mine |= (start[task] <= lo) & (end <= start[task] + n[task])
@@ -225,6 +276,7 @@ def _check_sinks(program: Program, owner: I64) -> None:
     carries[t.emit_tree] = np.stack([t.emit_class, t.emit_n, t.emit_residue], axis=1)
     kind, n, residue = carries[owner].T
     task = t.sink_task
+    _hold(_inside(task, len(names)), "unknown sink", names, t.tree_task[owner])
     tile = t.task_kind[task] == TILE
     _hold(tile == (kind == SPIKE), "spikes go to tiles, all else to vector tasks", names, task)
     base = np.where(kind == SPIKE, -t.task_pre[task], -t.task_neuron_lo[task])
