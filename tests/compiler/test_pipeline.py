@@ -95,6 +95,13 @@ def test_a_coding_that_does_not_exist(coding):
         compiled(coding=coding)
 
 
+@pytest.mark.parametrize("coding", ["binary", "bitwise-2c"])
+def test_a_coding_that_is_not_mapped_yet_names_those_that_are(coding):
+    with pytest.raises(Unsupported, match=f"cannot map {coding} spikes") as caught:
+        compiled(coding=coding)
+    assert caught.value.fix == "one of: ternary, bitwise, graded"
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

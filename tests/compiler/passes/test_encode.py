@@ -9,19 +9,14 @@ from hw_models.chip import load_chip
 from hw_models.errors import Bug, Unsupported
 
 
-@pytest.mark.parametrize(
-    ("coding", "bits"), [("ternary", 1), ("bitwise", 6), ("graded", 32), ("bitwise-2c", None)]
-)
+@pytest.mark.parametrize(("coding", "bits"), [("ternary", 1), ("bitwise", 6), ("graded", 32)])
 def test_block_sites_take_the_coding_and_the_head_is_graded(small, coding, bits):
     codes = encode(small.graph, small.chip, coding, 3.0)
     verify(codes, small.graph, small.chip)
     assert [c.site for c in codes] == [s.name for s in small.graph.sites]
     assert {c.coding for c in codes[:-1]} == {coding}
     assert (codes[-1].coding, codes[-1].payload_bits) == ("graded", 16)
-    widths = {c.payload_bits for c in codes[:-1]}
-    assert len(widths) == 1
-    if bits is not None:
-        assert widths == {bits}
+    assert {c.payload_bits for c in codes[:-1]} == {bits}
 
 
 def test_a_chip_that_carries_narrow_payloads_has_narrow_graded_spikes(small):
@@ -56,6 +51,20 @@ def test_a_coding_that_the_chip_does_not_know_is_refused_with_those_it_does(smal
     assert "bitwise" in caught.value.fix
 
 
+@pytest.mark.parametrize("coding", ["binary", "bitwise-2c"])
+def test_a_coding_that_the_chip_knows_but_no_tile_carries(small, coding):
+    assert coding in small.chip.abilities.codings
+    with pytest.raises(Unsupported, match=f"cannot map {coding} spikes") as caught:
+        encode(small.graph, small.chip, coding, 3.0)
+    assert caught.value.fix == "one of: ternary, bitwise, graded"
+
+
+def test_link_buffers_with_an_end_are_refused_not_ignored():
+    with pytest.raises(Unsupported, match="buffers") as caught:
+        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}))
+    assert caught.value.where.startswith("link.y.buffer_flits")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
@@ -63,6 +72,7 @@ def test_a_coding_that_the_chip_does_not_know_is_refused_with_those_it_does(smal
         ("abilities.vector", "false", "vector work"),
         ("abilities.graded_bits", "8 bit", "graded spikes"),
         ("sync", "barrier", "dataflow sync"),
+        ("link.x.buffer_flits", "16", "bounded link buffers"),
     ],
 )
 def test_an_ability_that_no_program_can_do_without(key, value, named):

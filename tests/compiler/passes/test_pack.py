@@ -57,6 +57,12 @@ def test_host_and_cores_mixed_up(small):
             verify(moved(small.packed, unit, wrong), small.flow, small.chip)
 
 
+def test_more_trees_than_may_begin_at_a_core(small):
+    few = load_chip("toy", {"core.out_axons": "3"})
+    with pytest.raises(Bug, match=r"\d+ trees begin at core \d+"):
+        verify(small.packed, small.flow, few)
+
+
 def test_a_core_that_nobody_uses(small):
     with pytest.raises(Bug, match="unnumbered"):
         verify(replace(small.packed, n_cores=small.packed.n_cores + 1), small.flow, small.chip)
