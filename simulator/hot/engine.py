@@ -110,7 +110,7 @@ def serve_spike(f, s, sink, m, now):
         return
     slots = service[h.SLOTS]
     slot = token % slots
-    mark = axon * slots + slot
+    mark = token * n_pre + axon  # a row stays buffered until another row or token comes
     rows = times
     if service[h.ROW_BUFFER]:
         rows = 0 if s.progress[task, h.LAST_AXON] == mark else 1
@@ -189,7 +189,8 @@ def arrive(f, s, sink, m, now):
         taken = message[h.M_VALUE]
     else:
         taken = message[h.M_VALUE]
-        occupy(f, s, sink, m, now, 0 if local else taken * f.service[h.VALUE_PS])
+        free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
+        occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
     drop_reference(s, m)
     if taken:
         s.got[task, slot] += taken
@@ -212,7 +213,8 @@ def run(f, s, margin, most):
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
         room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
-        if reg[h.R_HEAP] + margin > heap.shape[0] or room < margin:
+        parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
+        if reg[h.R_HEAP] + parked + margin > heap.shape[0] or room < margin:
             return h.GROW
         if s.trace.shape[0] and reg[h.R_TRACE] + 2 * margin > s.trace.shape[0]:
             return h.TRACE_FULL

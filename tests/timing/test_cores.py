@@ -151,6 +151,15 @@ def test_a_row_buffer_serves_a_whole_burst_from_one_fetch():
     assert burst.duration == 5 * (AXON + SYNOP) + 1 * ROW
 
 
+@pytest.mark.parametrize("slots", ["1", "2"])
+def test_every_token_fetches_its_rows_anew_whatever_the_token_slots(slots):
+    """Two tokens drive the same channel one after the other: two spikes each."""
+    story = layer([(3,), (3,)], coding="bitwise")
+    told = story.tell(abilities__row_buffer="true", core__token_slots=slots)
+    found = [r.duration for r in told.served("tile 0", "spike")]
+    assert found == [AXON + ROW + SYNOP, AXON + SYNOP] * 2
+
+
 def test_a_row_of_another_source_in_between_is_fetched_again():
     """Both encoders send two spikes; they meet on the link east and arrive in turns."""
     story = layer([(3, 3)], coding="bitwise", encoders=[(0, 1, 0), (0, 1, 1)], tiles=[(1, 1, 0)])
