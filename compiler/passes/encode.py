@@ -7,6 +7,10 @@ from hw_models.chip import Chip
 from hw_models.errors import Bug, Unsupported
 from kernels.coding import CODINGS
 
+MAPPED = ("ternary", "bitwise", "graded")
+"""Codings that tiles and the simulator carry. Of the table's others, binary needs a minimum per
+token and its zero point at the receiver, bitwise-2c a width chosen from calibration."""
+
 
 @dataclass(frozen=True, slots=True)
 class SiteCode:
@@ -19,7 +23,8 @@ class SiteCode:
 
 
 def check_abilities(chip: Chip) -> None:
-    """Refuse a target that lacks what every program of ours needs; Unsupported names it."""
+    """Refuse a target that lacks what every program of ours needs, or has what the simulator
+    does not model; Unsupported names it."""
     lacks = {
         "8-bit weights": 8 not in chip.abilities.weight_bits,
         "graded spikes (the dense head needs 16 bits)": chip.abilities.graded_bits < 16,
@@ -34,6 +39,13 @@ def check_abilities(chip: Chip) -> None:
             where=chip.name,
             fix="--target loihi-like",
         )
+    bounded = [name for name, link in chip.links.items() if link.buffer_flits]
+    if bounded:
+        raise Unsupported(
+            "bounded link buffers are not simulated",
+            where=f"link.{bounded[0]}.buffer_flits of {chip.name}",
+            fix=f"--set link.{bounded[0]}.buffer_flits=0 (unbounded)",
+        )
 
 
 def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, ...]:
@@ -41,12 +53,15 @@ def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, .
     codes = []
     for site in graph.sites:
         name = "graded" if site.threshold == "absmax16" else coding
-        if name not in chip.abilities.codings:
-            known = ", ".join(chip.abilities.codings)
+        if name not in chip.abilities.codings or name not in MAPPED:
+            able = name in chip.abilities.codings
+            possible = ", ".join(c for c in MAPPED if c in chip.abilities.codings)
             raise Unsupported(
-                f"{chip.name} cannot carry {name} spikes",
+                f"the compiler cannot map {name} spikes"
+                if able
+                else f"{chip.name} cannot carry {name} spikes",
                 where=site.name,
-                fix=f"codings of {chip.name}: {known}",
+                fix=f"one of: {possible}",
             )
         codes.append(SiteCode(site.name, name, _payload_bits(site, name, chip), _bound(site, k)))
     return tuple(codes)
