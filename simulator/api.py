@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from compiler.operations import operations
 from compiler.program import Program
 from hw_models.errors import BadInput
+from hw_models.events import LINKS
 from kernels.coding import density
 from simulator.counters import Snapshot, check_conservation, counters, tree_facts
 from simulator.drive import Simulation
@@ -143,10 +144,13 @@ def _result(
 
 
 def _max_streams(program: Program, simulation: Simulation, phases: list[Phase]) -> int:
-    """Sequences the state memory holds, and the busiest core has time for."""
-    end = phases[-1].end_ps
-    busiest = int(simulation.state.core[: program.host_core, hot.BUSY].max())
-    return max(1, min(program.max_streams, end // max(1, busiest)))
+    """Sequences the state memory holds, and the busiest core and link have time for."""
+    cores = simulation.state.core[: program.host_core, hot.BUSY]
+    used = program.tables.link_kind >= 0
+    flit_ps = np.array([program.chip.links[kind].flit_ps for kind in LINKS], np.int64)
+    links = simulation.state.link[used, hot.FLITS] * flit_ps[program.tables.link_kind[used]]
+    busiest = max(1, int(cores.max()), int(links.max()))
+    return max(1, min(program.max_streams, phases[-1].end_ps // busiest))
 
 
 def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:

@@ -23,7 +23,14 @@ from simulator.hot import state as hot
 from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import enlarged, fixed_arrays, fresh_state, margin_of, sinks_by_tree
+from simulator.machine import (
+    enlarged,
+    fixed_arrays,
+    fresh_state,
+    head_site,
+    margin_of,
+    sinks_by_tree,
+)
 from simulator.wellformed import check_tables
 
 BATCH = 1 << 18
@@ -36,8 +43,8 @@ Rows = NDArray[np.int64]
 class Trajectory:
     """What came out of the engine, token by token.
 
-    logits_ps[i], logits[i]: of the i-th token whose head ran; snapshots: the engine's
-    counters when a phase ended.
+    sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
+    logits_ps[token]: of tokens whose head ran.
     """
 
     activity: Activity = field(default_factory=Activity)
@@ -82,6 +89,7 @@ class Simulation:
         self.found = Trajectory()
         self.started = 0
         self._margin = margin_of(program)
+        self._head_site = head_site(program)
         self.embed = program.task_names.index("host.embed")
         self._tokens: list[int] = []
         self._memory: dict[object, object] = {}
@@ -181,7 +189,7 @@ class Simulation:
             self.found.logits[token] = x.numpy()
             return
         site = self.program.graph.site(stage.site)
-        if site.threshold == "absmax16" and token < self.first_logits:
+        if site.name == self._head_site and token < self.first_logits:
             self._memory.pop(("x", token), None)
             return
         position = [s.name for s in self.program.graph.sites].index(site.name)

@@ -218,7 +218,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         stage_left=np.repeat(stage_all[:, None], ring, 1),
         stage_token=np.full((len(graph.stages), ring), -1, np.int64),
         stage_all=stage_all,
-        site_first=np.array([first if s.threshold == "absmax16" else 0 for s in graph.sites]),
+        site_first=np.array([first * (s.name == head_site(program)) for s in graph.sites]),
         ready=_zeros(n_tasks + 8, 4),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
@@ -228,6 +228,11 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
 
 def _zeros(*shape: int) -> I64:
     return np.zeros(shape, np.int64)
+
+
+def head_site(program: Program) -> str:
+    """The site that drives the head; the head of a prompt runs for its last token only."""
+    return program.graph.linear(str(program.graph.stages[-1].linear)).site
 
 
 def _after_head(program: Program) -> NDArray[np.bool_]:
