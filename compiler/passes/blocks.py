@@ -202,7 +202,7 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
             plan.unit(plan.tasks[shared].name, stage.name, [shared], shared_bytes, 3 * d)
         for head in range(0, group, per_block):
             n = min(per_block, group - head)
-            work, state = vw.gla(n, d, shared=True)
+            work, state = vw.gla(n, d)
             name = f"{stage.name}[head {kv * group + head}]"
             task = plan.task(
                 Task(

@@ -1,6 +1,6 @@
 """Put units on cores: first fit in pipeline order, under every per-core limit at once."""
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from compiler.tasks import Dataflow, Unit
@@ -91,6 +91,8 @@ def verify(packing: Packing, flow: Dataflow, chip: Chip) -> None:
     """Sum what the units of each core take, and compare with the target's limits."""
     used: dict[int, list[int]] = {}
     tiles: set[tuple[int, str]] = set()
+    home = {task: i for i, unit in enumerate(flow.units) for task in unit.tasks}
+    trees = Counter(packing.core_of[home[net.source]] for net in flow.nets)
     for unit, core in zip(flow.units, packing.core_of, strict=True):
         if (core < 0) != unit.on_host:
             raise Bug("host and core mixed up", where=unit.name)
@@ -110,5 +112,7 @@ def verify(packing: Packing, flow: Dataflow, chip: Chip) -> None:
     limit = chip.core
     have = (limit.synapse_memory, limit.state_memory, limit.neurons, limit.in_axons)
     for index, row in used.items():
+        if trees[index] > limit.out_axons:
+            raise Bug(f"{trees[index]} trees begin at core {index}", where="pack")
         if any(take > most for take, most in zip(row, have, strict=True)):
             raise Bug(f"core {index} holds {row} of {have}", where="pack")

@@ -24,9 +24,9 @@ def residual(n: int) -> Counter[str]:
     return scaled(n, add=2, mul=1, read=2, write=1)
 
 
-def normalise(n: int) -> Counter[str]:
-    """x * rsqrt(mean + eps) * weight."""
-    return scaled(n, mul=2, read=2, write=1) + scaled(1, add=1, div=2, sqrt=1)
+def normalise(n: int, norms: int = 1) -> Counter[str]:
+    """x * rsqrt(mean + eps) * weight, over `norms` equal vectors of n channels in all."""
+    return scaled(n, mul=2, read=2, write=1) + scaled(norms, add=1, div=2, sqrt=1)
 
 
 def magnitude(n: int) -> Counter[str]:
@@ -34,14 +34,15 @@ def magnitude(n: int) -> Counter[str]:
     return scaled(n, add=2, read=1)
 
 
-def gla(heads: int, d: int, shared: bool) -> tuple[Counter[str], dict[str, int]]:
-    """State update and read of `heads` heads; gates too when `shared` heads are computed here."""
+def gla(heads: int, d: int) -> tuple[Counter[str], dict[str, int]]:
+    """State update, read and norm of `heads` query heads that share one key, value and gate."""
     state = heads * d * d
-    work = scaled(state, mul=3, add=2) + scaled(heads * d, mul=1, read=3, write=1)
-    work += normalise(heads * d)
-    if shared:
-        # log-sigmoid, division by the normalizer, exp: once per key channel
-        work += scaled(d, exp=3, add=1, div=1)
+    work = scaled(state, mul=3, add=2)
+    # max(k, 0); log-sigmoid, division by the normalizer, exp: once per key channel
+    work += scaled(d, exp=3, add=2, div=1)
+    # max(q, 0) and 1 / sqrt(d); the squares that the norm sums
+    work += scaled(heads * d, mul=2, add=2, read=3, write=1)
+    work += normalise(heads * d, norms=heads)
     return work, {"state_read": 4 * state, "state_write": 4 * state}
 
 
