@@ -47,9 +47,9 @@ class Tables:
     emit_*   what a task sends when it fires, in order: tree, message class, first channel or
              neuron, number of channels, neurons or values; residue as above, -1 for always.
     tree_*, node_*, sink_*   multicast trees, see passes.route.Trees
-    work_*   vector work of a task by event kind (index into events.KINDS); work_ring = 1:
-             once per token in the ring
-    link_kind, free of chips: kind of every link (index into events.LINKS), int8
+    work_*   what one firing of a task counts, by event kind (index into events.KINDS);
+             work_ring = 1: once per token in the ring
+    link_kind  int8, kind of every link (index into events.LINKS), -1 for links no tree uses
     """
 
     task_core: I32
@@ -120,7 +120,7 @@ class Program:
     """Everything the simulator needs; nothing of it is computed from the checkpoint again.
 
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
-    bound per resource; host_core and grid number the places (passes.place).
+    bound per resource; cores and the host are numbered as in passes.partition.Grid.
     """
 
     graph: Graph

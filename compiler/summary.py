@@ -69,7 +69,7 @@ def _totals(found: dict[str, Any]) -> Table:
 
 
 def _bounds(found: dict[str, Any]) -> Table:
-    table = _table("Lower bounds: no mapping on this target can use fewer")
+    table = _table("Lower bounds: no mapping of these tiles can use fewer")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
     for name, row in found["bounds"].items():

@@ -52,7 +52,7 @@ class Core:
     state_memory: PositiveBytes  # accumulators, recurrent state, KV
     neurons: Positive
     in_axons: Positive  # rows a delivered spike can address
-    out_axons: Positive  # channels that can emit
+    out_axons: Positive  # routing trees that can begin here
     table_entries: Positive  # routing-tree entries
     token_slots: Positive  # tokens whose sums a core can hold at once
     lanes: Positive  # synops done in parallel

@@ -1,4 +1,4 @@
-"""Lower bounds for cores and chips: what no mapping on this target can go below."""
+"""Lower bounds for cores and chips: what no mapping of these units on this target can go below."""
 
 from compiler.passes.pack import RESOURCES, limits, needs
 from compiler.passes.place import Placement
