@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 from hw_models.errors import BadInput, Bug
 
-Threshold = Literal["mean-abs", "fixed", "absmax16"]
+Threshold = Literal["mean-abs", "absmax16"]
 
 
 @dataclass(frozen=True, slots=True)

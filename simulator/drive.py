@@ -263,7 +263,9 @@ class Simulation:
         where = f"task {name}, core {int(self.program.tables.task_core[task])}, token {token}"
         if code == hot.E_ACCUMULATOR:
             return DoesNotFit(
-                f"the accumulator of neuron {place} would be {detail}, beyond int32", where=where
+                f"the accumulator of neuron {place} would be {detail}, beyond int32",
+                where=where,
+                fix="a smaller --k, or smaller activations: check the checkpoint",
             )
         if code == hot.E_PARTIAL:
             return DoesNotFit(f"partial sum {detail} of neuron {place} is too wide", where=where)

@@ -14,8 +14,6 @@ from compiler.tasks import Dataflow, Net, Ring, Task, Unit
 from hw_models.chip import Chip
 from hw_models.errors import DoesNotFit
 
-CHANNEL_BYTES = 8  # the float32 value of a channel and its norm weight
-
 
 @dataclass(slots=True)
 class Plan:
@@ -30,6 +28,11 @@ class Plan:
     def neuron_bytes(self) -> int:
         """int64 sum per token slot, float32 row scale and bias."""
         return 8 * self.chip.core.token_slots + 8
+
+    @property
+    def channel_bytes(self) -> int:
+        """Per token slot the stream's float32 and the one that waits for V_th; a norm weight."""
+        return 8 * self.chip.core.token_slots + 4
 
     def task(self, task: Task) -> int:
         self.tasks.append(task)
@@ -111,7 +114,8 @@ def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
                 work=vw.total(vw.scaled(len(blocks), add=1), vw.scaled(1, div=1)),
             )
         )
-        plan.nets += [Net(b.ready, "value", 0, 1, (root,)) for b in blocks]
+        # a local sum of |x| is an int64: two values
+        plan.nets += [Net(b.ready, "value", 0, 2, (root,)) for b in blocks]
         blocks[0].tasks.append(root)
     plan.nets.append(Net(root, "value", 0, 1, tuple(encoders)))
     for block, encoder in zip(blocks, encoders, strict=True):
@@ -121,7 +125,7 @@ def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
 
 def residual_blocks(plan: Plan, stage: Residual, carriers: list[int]) -> list[int]:
     """Home of the stream's channels; returns the tasks that hold it for the next stage."""
-    op, each = stage.name, plan.neuron_bytes + CHANNEL_BYTES
+    op, each = stage.name, plan.neuron_bytes + plan.channel_bytes
     blocks, inputs = [], []
     for lo, n in plan.cut(stage.n, each):
         own = vw.dequantize(n) if stage.linear else {}
@@ -164,7 +168,7 @@ def _more(task: Task, work: Mapping[str, int]) -> Task:
 def swiglu_blocks(plan: Plan, stage: Swiglu) -> None:
     """Home of gate and up neurons, two per channel."""
     blocks = []
-    each = 2 * plan.neuron_bytes + CHANNEL_BYTES
+    each = 2 * plan.neuron_bytes + plan.channel_bytes
     for lo, n in plan.cut(stage.n, each, per_channel=2):
         work = vw.total(vw.dequantize(2 * n), vw.swiglu(n), vw.magnitude(n))
         name = f"{stage.name}[{lo}]"
@@ -178,7 +182,7 @@ def swiglu_blocks(plan: Plan, stage: Swiglu) -> None:
 def gla_blocks(plan: Plan, stage: Gla) -> None:
     """Each head's state on one core; k, v and gate reach a group's other cores as values."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
-    head_bytes = 4 * d * d + d * (plan.neuron_bytes + CHANNEL_BYTES)
+    head_bytes = 4 * d * d + d * (plan.neuron_bytes + plan.channel_bytes)
     shared_bytes = 3 * d * plan.neuron_bytes
     memory = plan.chip.core.state_memory
     together = head_bytes + shared_bytes <= memory  # else k, v, gate have a core of their own
@@ -233,7 +237,7 @@ def window_blocks(plan: Plan, stage: Window) -> None:
     room = plan.chip.core.state_memory // 2
     stripes = max(1, -(-stage.window * token_bytes // room))
     kv_values = 2 * (-(-d // 4) + 1)  # four int8 to a 32-bit value, and the scale
-    home_bytes = group * d * (plan.neuron_bytes + CHANNEL_BYTES) + 2 * d * plan.neuron_bytes
+    home_bytes = group * d * (plan.neuron_bytes + plan.channel_bytes) + 2 * d * plan.neuron_bytes
     blocks = []
     for kv in range(stage.kv_heads):
         n = (group + 2) * d

@@ -209,22 +209,29 @@ def verify(trees: Trees, flow: Dataflow, packing: Packing, placement: Placement)
     width = links.grid.width
     for i, net in enumerate(flow.nets):
         found = [
-            (int(trees.sink_task[s]), int(trees.sink_core[s]))
+            (int(trees.sink_task[s]), int(trees.sink_core[s]), int(trees.sink_base[s]))
             for s in range(trees.first_local[i], trees.last_local[i])
         ]
-        if any(core != cores[net.source] for _, core in found):
+        if any(core != cores[net.source] for _, core, _ in found):
             raise Bug(f"net {i} has a local sink elsewhere", where="route")
         todo = [] if trees.root[i] < 0 else [int(trees.root[i])]
+        injection = links.host_in if cores[net.source] == links.n_cores else cores[net.source]
+        if trees.source[i] != cores[net.source] or (todo and trees.link[todo[0]] != injection):
+            raise Bug(f"net {i} does not begin at core {cores[net.source]}", where="route")
         turned: dict[int, bool] = {}  # node -> has moved along y
+        seen: set[int] = set()
         while todo:
             node = todo.pop()
+            if node in seen:
+                raise Bug(f"net {i} comes back to node {node}", where="route")
+            seen.add(node)
             link = int(trees.link[node])
             router = _end_of(links, link, width)
             for s in range(trees.first_sink[node], trees.last_sink[node]):
                 core = int(trees.sink_core[s])
                 if (-1 if core == links.n_cores else core // links.grid.cores_per_router) != router:
                     raise Bug(f"net {i} leaves core {core} at router {router}", where="route")
-                found.append((int(trees.sink_task[s]), core))
+                found.append((int(trees.sink_task[s]), core, int(trees.sink_base[s])))
             for child in range(trees.first_child[node], trees.last_child[node]):
                 step = int(trees.link[child])
                 if step != links.host_out:
@@ -235,7 +242,7 @@ def verify(trees: Trees, flow: Dataflow, packing: Packing, placement: Placement)
                         raise Bug(f"net {i} turns from y to x", where="route")
                     turned[child] = direction in (NORTH, SOUTH)
                 todo.append(child)
-        if sorted(found) != sorted((s, cores[s]) for s in net.sinks):
+        if sorted(found) != sorted((s, cores[s], sink_base(flow, net, s)) for s in net.sinks):
             raise Bug(f"net {i} reaches {found}, meant for {net.sinks}", where="route")
 
 

@@ -10,7 +10,7 @@ from compiler.graph import Graph
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Links, Trees, core_of_task
-from compiler.program import HOST, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Tables
+from compiler.program import HOST, I64, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Tables
 from compiler.tasks import Dataflow, Net, Task
 from hw_models.chip import Chip
 from hw_models.errors import Bug
@@ -175,24 +175,30 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
 def verify(tables: Tables) -> None:
     """Whatever is sent arrives where it is awaited: walk every tree, add up, compare with needs.
 
-    Checked once per residue of the KV rings, because what a stripe awaits depends on the token.
+    What the stripes of a KV ring await depends on the token: checked for every residue.
     """
     t = tables
-    for residue in range(int(t.task_period.max())):
-        due = np.zeros(t.task_core.size, np.int64)
-        for emit, tree in enumerate(t.emit_tree):
-            period = t.task_period[t.tree_task[tree]]
-            if t.emit_residue[emit] >= 0 and residue % period != t.emit_residue[emit]:
-                continue
-            units = 1 if t.emit_class[emit] == SPIKE else t.emit_n[emit]
-            for sink in _reached(t, tree):
-                due[t.sink_task[sink]] += units
-        now = residue % t.task_period == t.task_residue
-        awaited = t.task_need + np.where(now, t.task_extra, 0)
-        wrong = np.flatnonzero(due != awaited)
-        if wrong.size:
-            task = int(wrong[0])
-            raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
+    n_tasks = t.task_core.size
+    always = np.zeros(n_tasks, np.int64)
+    some: dict[tuple[int, int], I64] = {}  # (period, residue) -> units by task
+    for emit, tree in enumerate(t.emit_tree):
+        units = 1 if t.emit_class[emit] == SPIKE else int(t.emit_n[emit])
+        due, residue = always, int(t.emit_residue[emit])
+        if residue >= 0:
+            key = (int(t.task_period[t.tree_task[tree]]), residue)
+            due = some.setdefault(key, np.zeros(n_tasks, np.int64))
+        np.add.at(due, t.sink_task[_reached(t, tree)], units)
+    _compare(always, t.task_need)
+    for (period, residue), due in some.items():
+        mine = (t.task_period == period) & (t.task_residue == residue)
+        _compare(due, np.where(mine, t.task_extra, 0))
+
+
+def _compare(due: I64, awaited: I64) -> None:
+    wrong = np.flatnonzero(due != awaited)
+    if wrong.size:
+        task = int(wrong[0])
+        raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
 
 
 def _reached(t: Tables, tree: int) -> list[int]:
