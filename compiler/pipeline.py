@@ -143,12 +143,15 @@ def _check_options(k: float, prompt: Prompt | None) -> None:
 
 
 def _max_streams(flow: Dataflow, packed: packing.Packing, chip: Chip) -> int:
-    """Independent sequences whose recurrent state and sums fit beside the first one's."""
-    used: dict[int, int] = {}
+    """Sequences whose recurrent state fits: the first one's and more beside it, on every core."""
+    free = [chip.core.state_memory] * packed.n_cores
+    again = [0] * packed.n_cores
     for unit, core in zip(flow.units, packed.core_of, strict=True):
         if core >= 0:
-            used[core] = used.get(core, 0) + unit.state_bytes
-    return max(1, chip.core.state_memory // max(used.values()))
+            free[core] -= unit.state_bytes
+            again[core] += unit.stream_bytes
+    more = [have // need for have, need in zip(free, again, strict=True) if need]
+    return 1 + min(more, default=0)
 
 
 def _arrays(numbers: Numbers) -> dict[str, Any]:

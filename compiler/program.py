@@ -221,7 +221,14 @@ class Program:
                 raise BadInput(
                     f"section {name} is missing or altered", where=where, fix="compile it again"
                 )
-        return _program(header, arrays)
+        try:
+            return _program(header, arrays)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput(
+                f"the header does not describe a program: {error}",
+                where=where,
+                fix="compile it again",
+            ) from None
 
 
 def _checked_note(note: str, where: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -229,9 +236,12 @@ def _checked_note(note: str, where: str) -> tuple[dict[str, Any], dict[str, str]
     if hashlib.sha256(body.encode()).hexdigest() != check:
         raise BadInput("section header is altered", where=where, fix="compile it again")
     found = json.loads(body)
-    if found["header"]["format"] != FORMAT:
+    written = (
+        found["header"].get("format") if isinstance(found, dict) and "header" in found else None
+    )
+    if written != FORMAT:
         raise BadInput(
-            f"format {found['header']['format']}, this version reads {FORMAT}",
+            f"format {written}, this version reads {FORMAT}",
             where=where,
             fix="compile it again with this version",
         )

@@ -76,6 +76,7 @@ class Unit:
     neurons: int
     in_axons: int
     on_host: bool = False
+    stream_bytes: int = 0  # of state_bytes, what each further sequence needs again: GLA, KV
 
 
 @dataclass(frozen=True, slots=True)

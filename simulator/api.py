@@ -87,8 +87,10 @@ def _sequence(
         if token >= 0:
             logits, end = found, ps
         report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
-    after = Snapshot.of(simulation.state)
-    phases = [Phase("prefill", len(prompt), 0, end, counters(program, facts, after.since(before)))]
+    after, busy = Snapshot.of(simulation.state), _busy_ps(simulation)
+    counts = counters(program, facts, after.since(before))
+    room = _max_streams(program, end, busy)
+    phases = [Phase("prefill", len(prompt), 0, end, counts, room)]
     generated = [int(logits.argmax())]
     start, before = end, after
     while len(generated) < wanted:
@@ -101,7 +103,8 @@ def _sequence(
     if wanted > 1:
         seen = Snapshot.of(simulation.state).since(before)
         counts = counters(program, facts, seen)
-        phases.append(Phase("decode", wanted - 1, start, end, counts))
+        room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
+        phases.append(Phase("decode", wanted - 1, start, end, counts, room))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
@@ -134,7 +137,7 @@ def _result(
         operations=operations(program),
         n_chips=program.n_chips,
         n_cores=program.n_cores,
-        max_streams=_max_streams(program, simulation, phases),
+        max_streams=phases[-1].max_streams,
         events={
             "events": int(reg[hot.R_EVENTS]),
             "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
@@ -143,14 +146,18 @@ def _result(
     )
 
 
-def _max_streams(program: Program, simulation: Simulation, phases: list[Phase]) -> int:
-    """Sequences the state memory holds, and the busiest core and link have time for."""
-    cores = simulation.state.core[: program.host_core, hot.BUSY]
+def _busy_ps(simulation: Simulation) -> NDArray[np.int64]:
+    """How long every core and every used link has been busy so far."""
+    program, state = simulation.program, simulation.state
     used = program.tables.link_kind >= 0
     flit_ps = np.array([program.chip.links[kind].flit_ps for kind in LINKS], np.int64)
-    links = simulation.state.link[used, hot.FLITS] * flit_ps[program.tables.link_kind[used]]
-    busiest = max(1, int(cores.max()), int(links.max()))
-    return max(1, min(program.max_streams, phases[-1].end_ps // busiest))
+    links = state.link[used, hot.FLITS] * flit_ps[program.tables.link_kind[used]]
+    return np.concatenate([state.core[: program.host_core, hot.BUSY], links])
+
+
+def _max_streams(program: Program, phase_ps: int, busy_ps: NDArray[np.int64]) -> int:
+    """Sequences the state memory holds, and the phase's busiest core and link have time for."""
+    return max(1, min(program.max_streams, phase_ps // max(1, int(busy_ps.max()))))
 
 
 def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:

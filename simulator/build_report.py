@@ -64,7 +64,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         paper=_paper(run, main, original),
         density=densities(run),
         mapping=_mapping(run),
-        assumptions=_assumptions(run, chip, phases, streams),
+        assumptions=_assumptions(run, chip, phases),
         chip=run.chip,
     )
 
@@ -73,6 +73,7 @@ def _phase(
     run: Run, phase: Phase, chip: Chip, baselines: Sequence[str], streams: int
 ) -> PhaseReport:
     seconds = (phase.end_ps - phase.start_ps) * 1e-12
+    streams = min(streams, phase.max_streams)
     static = static_of(chip, run.n_chips, seconds, streams)
     return PhaseReport(
         name=phase.name,
@@ -133,16 +134,15 @@ def _mapping(run: Run) -> tuple[Mapped, ...]:
     )
 
 
-def _assumptions(
-    run: Run, chip: Chip, phases: Sequence[PhaseReport], streams: int
-) -> tuple[str, ...]:
+def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[str, ...]:
     """What a reader must know before quoting a number of this report."""
     source, grade = chip.sources["static_power"]
     shares = ", ".join(f"{share(p.ledger.assumed_share())} in {p.name}" for p in phases)
+    shared = ", ".join(f"{p.streams} in {p.name}" for p in phases) + " (streams)"
     found = [
         f"Joules that rest on costs of grade 'assumed': {shares}.",
         f"Static energy: {run.n_chips} x {si(chip.static_power.nominal, 'W')} (chips that hold a "
-        f"tile) x wall time, over {streams} {'stream' if streams == 1 else 'streams'}. "
+        f"tile) x wall time, over {shared}. "
         f"Source: {source} ({grade}).",
         "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
         f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",

@@ -24,6 +24,7 @@ class Phase:
     start_ps: int
     end_ps: int
     counters: Counters
+    max_streams: int  # as many sequences have room beside each other on the busiest core and link
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from examples.byte_lm.model import random_checkpoint
 from kernels.canonical import Numbers, TokenTrace, execute
 from simulator.drive import Simulation
 
-# 192 inputs are two groups, the last one short; 288 three; window 5 wraps; 2 query heads per kv head
+# 192 inputs are two groups, the last one short; 288 three; window 5 wraps; 2 heads share a k and v
 SMALL = GlaSwaConfig(
     vocab_size=40,
     hidden_size=192,
@@ -54,8 +54,7 @@ def decoded(program, text=TEXT) -> Simulation:
     end = 0
     for token in text:
         simulation.start(token, end)
-        for _, end, _ in simulation.advance():
-            pass
+        *_, (_, end, _) = simulation.advance()
     return simulation
 
 

@@ -49,6 +49,7 @@ class Plan:
         synapse_bytes: int = 0,
         in_axons: int = 0,
         on_host: bool = False,
+        stream_bytes: int = 0,
     ) -> None:
         core = self.chip.core
         if not on_host and (state_bytes > core.state_memory or neurons > core.neurons):
@@ -59,7 +60,17 @@ class Plan:
                 fix="--set core.state_memory=... or a target with larger cores",
             )
         self.units.append(
-            Unit(name, op, tuple(tasks), synapse_bytes, state_bytes, neurons, in_axons, on_host)
+            Unit(
+                name,
+                op,
+                tuple(tasks),
+                synapse_bytes,
+                state_bytes,
+                neurons,
+                in_axons,
+                on_host,
+                stream_bytes,
+            )
         )
 
     def cut(self, n: int, bytes_each: int, per_channel: int = 1) -> Iterator[tuple[int, int]]:
@@ -98,6 +109,7 @@ class Block:
     tasks: list[int]
     state_bytes: int
     neurons: int
+    stream_bytes: int = 0
 
 
 def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
@@ -120,7 +132,8 @@ def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
     plan.nets.append(Net(root, "value", 0, 1, tuple(encoders)))
     for block, encoder in zip(blocks, encoders, strict=True):
         block.tasks.append(encoder)
-        plan.unit(block.name, op, block.tasks, block.state_bytes, block.neurons)
+        size = (block.state_bytes, block.neurons)
+        plan.unit(block.name, op, block.tasks, *size, stream_bytes=block.stream_bytes)
 
 
 def residual_blocks(plan: Plan, stage: Residual, carriers: list[int]) -> list[int]:
@@ -220,7 +233,7 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
             )
             members.append(task)
             channels = ((kv * group + head) * d, n * d)
-            block = Block(name, task, channels, [task], n * head_bytes, n * d)
+            block = Block(name, task, channels, [task], n * head_bytes, n * d, n * 4 * d * d)
             if together and head == 0:
                 block.tasks.append(shared)
                 block.state_bytes += shared_bytes
@@ -257,7 +270,8 @@ def window_blocks(plan: Plan, stage: Window) -> None:
             )
             rings.append(plan.task(stripe))
             held = -(-stage.window // stripes)
-            plan.unit(stripe.name, stage.name, [rings[-1]], held * token_bytes)
+            ring_bytes = held * token_bytes
+            plan.unit(stripe.name, stage.name, [rings[-1]], ring_bytes, stream_bytes=ring_bytes)
             plan.nets.append(Net(home, "value", 0, kv_values, (rings[-1],), stripes, p))
         plan.tasks[home] = _more(plan.tasks[home], {"state_write": token_bytes})
         plan.nets.append(Net(home, "value", 0, group * d, tuple(rings)))

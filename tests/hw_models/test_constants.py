@@ -33,8 +33,8 @@ SENECA = {
     "vec_exp": 10 * ADD,
     "vec_div": 8 * ADD,
     "vec_sqrt": 8 * ADD,
-    "vec_read": LOAD,
-    "vec_write": STORE,
+    "vec_read": 2 * LOAD,
+    "vec_write": 2 * STORE,
     "state_read": LOAD / 2,
     "state_write": STORE / 2,
 }

@@ -140,13 +140,14 @@ def make_run(target="loihi-like", coding="bitwise"):
         text="The robot <b> & sees",
         logits_ps=tuple(prefill_ps + i * 210_000_000 for i in range(DECODED + 1)),
         phases=(
-            Phase("prefill", PROMPT, 0, prefill_ps, counters("prefill", PROMPT, coding)),
+            Phase("prefill", PROMPT, 0, prefill_ps, counters("prefill", PROMPT, coding), 2),
             Phase(
                 "decode",
                 DECODED,
                 prefill_ps,
                 prefill_ps + decode_ps,
                 counters("decode", DECODED, coding),
+                8,
             ),
         ),
         sites=tuple(site_activity(coding)),
