@@ -214,16 +214,15 @@ class Simulation:
         """The preceding linear's float output, or the token's embedding."""
         if stage.linear is None:
             return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
-        names = [lin.name for lin in self.program.graph.linears]
-        position = names.index(stage.linear)
-        lo, n = (
-            self.fixed.linear[position, hot.L_OFFSET],
-            self.program.linears[stage.linear].q.shape[0],
-        )
+        linear = self.program.graph.linear(stage.linear)
+        position = self.program.graph.linears.index(linear)
+        lo, n = self.fixed.linear[position, hot.L_OFFSET], linear.n_post
         sums = self.state.stage_sums[row, lo : lo + n].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
-        v_th = self._v_th.pop((self.program.graph.linears[position].site, token))
+        v_th = self._v_th.pop((linear.site, token), None)
+        if v_th is None:
+            raise Bug(f"sums are complete before {linear.site} has spiked", where=f"token {token}")
         return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
 
     def _check_finished(self) -> None:

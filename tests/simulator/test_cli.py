@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,8 @@ def test_ctrl_c_ends_a_run_with_130_and_leaves_no_part_of_it(folder):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        # a shell that runs the tests in the background makes its children deaf to Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         seen = ""
         while not re.search(r"^decode: ", seen, re.M):
