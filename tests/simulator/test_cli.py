@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +35,14 @@ TINY = GlaSwaConfig(
     sliding_window=8,
 )
 FEW = ("--prompt", "hi", "--tokens", "2")
+
+# a shell that runs the tests in the background makes its children deaf to Ctrl-C
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from simulator.cli import main
+main()
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -320,13 +327,11 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_behind(with_run, 
 
 def test_ctrl_c_ends_a_run_with_130_and_leaves_no_part_of_it(folder):
     with subprocess.Popen(
-        [sys.executable, "-m", "simulator.cli", "run", "--tokens", "1000000"],
+        [sys.executable, "-c", HEARING, "run", "--tokens", "1000000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        # a shell that runs the tests in the background makes its children deaf to Ctrl-C
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         seen = ""
         while not re.search(r"^decode: ", seen, re.M):
