@@ -67,8 +67,8 @@ def _finite(name: str, tensor: Tensor) -> Tensor:
 
 
 def _rows_at_once(n_pre: int) -> int:
-    """Rows that make up some 10^7 weights: float64 copies of them are small beside a layer."""
-    return max(1, (1 << 24) // n_pre)
+    """Rows of some 4 million weights: float64 copies of them are small beside a layer."""
+    return max(1, (1 << 22) // n_pre)
 
 
 def _quantize_rows(weight: Tensor) -> W8:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from compiler.frontends.decoder import llama, qwen2, tensor_shapes
 from compiler.frontends.read import read_model
 from compiler.graph import Window, verify
-from compiler.pipeline import compile_graph
+from compiler.pipeline import compile_graph, compile_model
 from compiler.program import Program
 from compiler.weights import fuse, quantize
 from hw_models.chip import load_chip
@@ -399,3 +399,9 @@ def test_the_published_sizes_of_llama():
 
     shapes = tensor_shapes(DecoderConfig(128_256, 4096, 32, 32, 8, 128, 14_336, 4096, 5e5, 1e-5))
     assert sum(math.prod(s) for s in shapes.values()) == 8_030_261_248
+
+
+def test_the_pipeline_compiles_for_a_chosen_context(folder):
+    path = folder(QWEN2, random_tensors(QWEN2))
+    program = compile_model(path, "toy", context=5)
+    assert [s.window for s in program.graph.stages if isinstance(s, Window)] == [5, 5]
