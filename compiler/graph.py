@@ -103,7 +103,8 @@ class Gla:
 class Window:
     """Softmax attention over the last `window` tokens, itself included; int8 keys and values.
 
-    The linear's neurons come per key/value head: its query heads, then k, v.
+    The linear's neurons come per key/value head: its query heads, then k, v. theta and scaling:
+    kernels.rope.
     """
 
     kind: ClassVar[str] = "window"
@@ -115,6 +116,7 @@ class Window:
     head_dim: int
     window: int
     theta: float
+    scaling: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

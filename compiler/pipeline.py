@@ -44,17 +44,18 @@ def compile_model(
     k: float = 3.0,
     prompt: bytes | None = None,
     tokens: int = 64,
+    context: int | None = None,
     overrides: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Read a checkpoint and map it onto a target.
+    """Read a checkpoint and map it onto a target; context as in frontends.read.read_model.
 
     Raises BadInput (files, values), Unsupported (model, coding), DoesNotFit (limits).
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
-    graph, tensors = read_model(Path(path))
+    graph, tensors = read_model(Path(path), context)
     chosen = Prompt(DEFAULT_PROMPT if prompt is None else prompt, tokens)
     return compile_graph(graph, tensors, chip, coding=coding, k=k, prompt=chosen, report=report)
 

@@ -276,7 +276,7 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
 
 
 def _graph(found: dict[str, Any]) -> Graph:
-    stages = tuple(_STAGES[row.pop("kind")](**row) for row in found["stages"])
+    stages = tuple(_STAGES[row.pop("kind")](**_tuples(row)) for row in found["stages"])
     sites = tuple(Site(**row) for row in found["sites"])
     linears = tuple(
         Linear(**row | {"parts": tuple(_part(p) for p in row["parts"])}) for row in found["linears"]
@@ -285,7 +285,12 @@ def _graph(found: dict[str, Any]) -> Graph:
 
 
 def _part(row: dict[str, Any]) -> Part:
-    return Part(**row | {"rows": tuple(row["rows"])})
+    return Part(**_tuples(row))
+
+
+def _tuples(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples: its lists were some."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 
 
 def _program(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Program:

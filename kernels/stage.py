@@ -55,7 +55,7 @@ def gla(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> 
 def window(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> Tensor:
     """One step of window attention: float32[n] -> float32[heads * d]."""
     q, k, v = split_heads(op, y, 2)
-    q, k = rope(q, position, op.theta), rope(k, position, op.theta)
+    q, k = (rope(a, position, op.theta, op.scaling) for a in (q, k))
     new = [a[None] for pair in (quantize_kv(k), quantize_kv(v)) for a in pair]
     if op.name in memory:
         old = (a[max(0, a.shape[0] - op.window + 1) :] for a in memory[op.name])

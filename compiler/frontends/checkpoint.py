@@ -3,38 +3,43 @@
 model.pt              torch.save({"format": "spikeloom-checkpoint-1", "config", "state_dict"}),
                       or a bare state dict with config.json beside it
 model.safetensors     with config.json beside it
-folder                config.json and model.safetensors, as published models come
+folder                config.json and model.safetensors, as published models come, or the
+                      latter in several files with model.safetensors.index.json
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, Final
 
-from safetensors import safe_open
+import torch
 from torch import Tensor
 
+from compiler.frontends.files import MAX_JSON, damage_to, json_object
+from compiler.frontends.model import Form
+from compiler.frontends.shards import INDEX, WEIGHTS, Stores, indexed, one_file
 from compiler.frontends.torch_zip import AGAIN, CONVERT, load_zip, printable, refuse_code
-from hw_models.errors import BadInput, SpikeloomError, Unsupported
+from hw_models.errors import BadInput, Unsupported
 
 FORMAT: Final = "spikeloom-checkpoint-1"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MAX_CONFIG: Final = 1 << 24  # bytes
+CONFIG: Final = "config.json"
 
 _OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"}
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a file holds; tensors lie in the mapped file until they are used."""
+    """What a file holds; tensors lie in the file until they are used.
+
+    forms: of every tensor, known without reading it.
+    """
 
     name: str  # of the model, for outputs
     where: str  # for messages
     config: Mapping[str, Any]
-    tensors: dict[str, Tensor]
+    forms: Mapping[str, Form]
+    tensors: Mapping[str, Tensor]
 
 
 def model_name(path: Path) -> str:
@@ -52,22 +57,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _folder(path) if path.is_dir() else _file(path, _start(path))
 
 
-@contextmanager
-def damage_to(path: Path) -> Iterator[None]:
-    """BadInput for whatever readers raise on damaged files: KeyError, EOFError, struct.error..."""
-    try:
-        yield
-    except SpikeloomError:
-        raise
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    except UnicodeEncodeError:
-        raise BadInput("a name that is no UTF-8", where=str(path), fix="rename it") from None
-    except Exception as error:
-        what = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise BadInput(f"truncated or altered: {what}", where=str(path), fix=AGAIN) from None
-
-
 def _start(path: Path) -> bytes:
     """The first bytes of a file that is there and not empty."""
     if not path.exists():
@@ -82,27 +71,27 @@ def _start(path: Path) -> bytes:
 
 
 def _folder(path: Path) -> Checkpoint:
-    config = read_config(path / CONFIG)
+    config = json_object(path / CONFIG)
     if (path / WEIGHTS).is_file():
-        return Checkpoint(model_name(path), str(path), config, _safetensors(path / WEIGHTS))
-    if (path / f"{WEIGHTS}.index.json").exists():
-        raise Unsupported(
-            "weights in several files are not read yet",
-            where=str(path),
-            fix=f"merge them into one {WEIGHTS}",
-        )
+        return _stored(path, config, one_file(path / WEIGHTS))
+    if (path / INDEX).is_file():
+        return _stored(path, config, indexed(path / INDEX))
     raise BadInput(f"the folder has no {WEIGHTS}", where=str(path), fix=f"add {WEIGHTS}")
+
+
+def _stored(path: Path, config: Mapping[str, Any], stores: Stores) -> Checkpoint:
+    return Checkpoint(model_name(path), str(path), config, *stores)
 
 
 def _file(path: Path, start: bytes) -> Checkpoint:
     if start.startswith(b"PK\x03\x04"):
         return _torch(path)
     if start[8:9] == b"{":  # after the length of the header
-        tensors = _safetensors(path)
-        return Checkpoint(model_name(path), str(path), _config_beside(path), tensors)
+        stores = one_file(path)
+        return _stored(path, _config_beside(path), stores)
     if start.startswith(b"\x80"):
         with path.open("rb") as file:
-            refuse_code(file.read(MAX_CONFIG), path)
+            refuse_code(file.read(MAX_JSON), path)
         raise BadInput("a bare pickle, not torch's zip format", where=str(path), fix=CONVERT)
     for magic, name in _OTHERS.items():
         if start.startswith(magic):
@@ -133,7 +122,13 @@ def _torch(path: Path) -> Checkpoint:
         raise BadInput("no state dict: not a dict of tensors", where=str(path), fix=CONVERT)
     _check_storage(tensors, n_bytes, path)
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
-    return Checkpoint(model_name(path), str(path), config, detached)
+    forms = {name: _form(tensor) for name, tensor in detached.items()}
+    return Checkpoint(model_name(path), str(path), config, forms, detached)
+
+
+def _form(tensor: Tensor) -> Form:
+    kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+    return Form(tuple(tensor.shape), str(kind).removeprefix("torch."))
 
 
 def _plain(config: object) -> bool:
@@ -170,14 +165,6 @@ def _check_storage(tensors: Mapping[str, Tensor], n_bytes: int, path: Path) -> N
         )
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors over the mapped file; the format itself excludes overlaps and code."""
-    with safe_open(path, framework="pt") as file:
-        if "spikeloom" in (file.metadata() or {}):
-            raise BadInput("a compiled program, not a model", where=str(path), fix="sbsim run")
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
 def _config_beside(path: Path) -> dict[str, Any]:
     config = path.with_name(CONFIG)
     if not config.exists():
@@ -186,17 +173,4 @@ def _config_beside(path: Path) -> dict[str, Any]:
             where=str(path),
             fix=f"put {CONFIG} beside it, or {CONVERT}",
         )
-    return read_config(config)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A config.json; BadInput if it is missing, too large, or no JSON object."""
-    if not path.is_file():
-        raise BadInput(f"no {path.name}", where=str(path.parent), fix=f"add the {path.name}")
-    if path.stat().st_size > MAX_CONFIG:
-        raise BadInput(f"larger than {MAX_CONFIG} bytes", where=str(path))
-    with damage_to(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise BadInput("not a JSON object", where=str(path))
-    return found
+    return json_object(config)

@@ -1,4 +1,4 @@
-"""Shape of a gla_swa model (SpikingBrain-7B's family)."""
+"""Shapes of the model families that are read; a config that exists is consistent."""
 
 from dataclasses import dataclass
 
@@ -24,36 +24,18 @@ class GlaSwaConfig:
     gate_logit_normalizer: int = 16
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "intermediate_size",
-            "sliding_window",
-            "gate_logit_normalizer",
-        ):
-            if getattr(self, name) < 1:
-                raise BadInput(
-                    f"{name} is {getattr(self, name)}, at least 1 needed", where="config"
-                )
-        if self.hidden_size % self.num_attention_heads:
-            raise BadInput(
-                f"hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}",
-                where="config",
-            )
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise BadInput(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads {self.num_key_value_heads}",
-                where="config",
-            )
-        if self.head_dim % 2:
-            raise BadInput(
-                f"head size {self.head_dim} is odd; RoPE needs an even one", where="config"
-            )
+        _positive(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            intermediate_size=self.intermediate_size,
+            sliding_window=self.sliding_window,
+            gate_logit_normalizer=self.gate_logit_normalizer,
+        )
+        equal_heads(self.hidden_size, self.num_attention_heads)
+        _heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)
 
     @property
     def head_dim(self) -> int:
@@ -66,3 +48,75 @@ class GlaSwaConfig:
     def is_window(self, layer: int) -> bool:
         """Odd layers attend to a window; even ones are gated linear attention."""
         return layer % 2 == 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """Sizes of a decoder with full attention in every layer (Llama, Qwen2).
+
+    context: tokens the key/value rings are made for. Attention is the model's own up to that
+    length; beyond it, a token sees the last `context` ones.
+    rope_scaling: Llama 3.1's (factor, low_freq_factor, high_freq_factor, original length).
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    context: int
+    rope_theta: float
+    norm_eps: float
+    rope_scaling: tuple[float, float, float, float] | None = None
+    qkv_bias: bool = False
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
+            intermediate_size=self.intermediate_size,
+            context=self.context,
+        )
+        _heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)
+        if self.rope_scaling is not None:
+            factor, low, high, original = self.rope_scaling
+            if not (factor >= 1 and 0 < low < high and original >= 1):
+                raise BadInput(
+                    f"rope_scaling with factor {factor}, low_freq_factor {low}, "
+                    f"high_freq_factor {high}, original length {original}",
+                    where="config",
+                    fix="factor and length of at least 1, 0 < low_freq_factor < high_freq_factor",
+                )
+
+
+def equal_heads(hidden_size: int, heads: int) -> int:
+    """Channels of a head when the heads share the hidden size; BadInput if they cannot."""
+    if hidden_size % heads:
+        raise BadInput(
+            f"hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}",
+            where="config",
+        )
+    return hidden_size // heads
+
+
+def _positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise BadInput(f"{name} is {value}, at least 1 needed", where="config")
+
+
+def _heads(heads: int, kv_heads: int, head_dim: int) -> None:
+    if heads % kv_heads:
+        raise BadInput(
+            f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}",
+            where="config",
+        )
+    if head_dim % 2:
+        raise BadInput(f"head size {head_dim} is odd; RoPE needs an even one", where="config")

@@ -1,9 +1,8 @@
-"""From a checkpoint to a Graph and the tensors it names, every size and shape checked."""
+"""From a checkpoint, or a config alone, to a Graph; every size and shape is checked."""
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any, Final
@@ -11,156 +10,106 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from compiler.frontends.checkpoint import Checkpoint, open_checkpoint
-from compiler.frontends.config import GlaSwaConfig
-from compiler.frontends.gla_swa import build, tensor_shapes
+from compiler.frontends.checkpoint import CONFIG, Checkpoint, model_name, open_checkpoint
+from compiler.frontends.decoder import llama, qwen2
+from compiler.frontends.files import json_object
+from compiler.frontends.gla_swa import gla_swa
+from compiler.frontends.model import Expected, Form, Lazy, Model
 from compiler.frontends.torch_zip import printable
 from compiler.graph import Graph
 from hw_models.errors import BadInput, Unsupported
 
-MODEL_TYPES: Final = ("gla_swa",)
-FLOATS: Final = (torch.float32, torch.bfloat16, torch.float16)
-
-LARGEST: Final = {
-    "vocab_size": 1 << 24,
-    "hidden_size": 1 << 16,  # channels of a site
-    "intermediate_size": 1 << 16,
-    "num_hidden_layers": 1 << 12,
-    "num_attention_heads": 1 << 16,
-    "num_key_value_heads": 1 << 16,
-    "sliding_window": 1 << 31,
-    "gate_logit_normalizer": 1 << 16,
+FAMILIES: Final[Mapping[str, Callable[[Mapping[str, Any], str, int | None], Model]]] = {
+    "gla_swa": gla_swa,
+    "llama": llama,
+    "qwen2": qwen2,
 }
-"""Above these a config is a mistake, and would only exhaust memory."""
+"""By model_type: config, model's name and context -> Model."""
 
-MEANINGS: Final[dict[str, tuple[object, ...]]] = {
-    "tie_word_embeddings": (False,),
-    "use_short_conv": (False,),
-    "hidden_act": ("swish", "silu"),
-    "elementwise_affine": (True,),
-    "rope_scaling": (None,),
-}
-"""Keys that change what a gla_swa model computes, and the values that are computed here."""
+FLOATS: Final = ("float32", "bfloat16", "float16")
+PRESETS: Final = Path(__file__).with_name("presets")
 
 
-def read_model(path: Path) -> tuple[Graph, dict[str, Tensor]]:
+def read_model(path: Path, context: int | None = None) -> tuple[Graph, Mapping[str, Tensor]]:
     """Read a checkpoint without running code from it (frontends.checkpoint lists the formats).
 
-    Returns the operations and the tensors, exactly those of gla_swa.tensor_shapes, as bfloat16,
-    float16 or float32. Whether their values are finite is compiler.weights' to check.
-    Raises BadInput and Unsupported.
+    context: tokens that full attention is compiled for; decoder.CONTEXT, or the model's own
+    limit if that is lower, when none is chosen. Models of bounded memory have no such limit.
+    Returns the operations and exactly the tensors that they name, as bfloat16, float16 or
+    float32; each is read when it is asked for, and not kept. Whether their values are finite is
+    compiler.weights' to check. Raises BadInput and Unsupported, also for files damaged later.
     """
     found = open_checkpoint(path)
-    kind = found.config.get("model_type")
-    if kind not in MODEL_TYPES:
-        what = "config names no model_type" if kind is None else f"model_type {shown(kind)}"
-        raise Unsupported(what, where=found.where, fix=f"supported: {', '.join(MODEL_TYPES)}")
-    config = gla_swa_config(found.config)
-    return build(config, found.name), checked_tensors(config, found)
+    model = _model(found.config, found.name, found.where, context)
+    expected = model.expected(found.forms)
+    _check(expected, found)
+    same = {name: partial(found.tensors.__getitem__, name) for name in expected.shapes}
+    made = {name: partial(make, found.tensors) for name, make in expected.made.items()}
+    own = _tensor_names(model.graph)
+    return model.graph, Lazy({n: m for n, m in (same | made).items() if n in own})
 
 
-def gla_swa_config(found: Mapping[str, Any]) -> GlaSwaConfig:
-    """The config's numbers; keys that do not change what is computed are ignored.
+def read_config(path: Path, context: int | None = None) -> Graph:
+    """The operations of a config.json, or of the one in a folder; no weights are looked for.
 
-    Raises BadInput by key for a missing or impossible value, Unsupported for another meaning.
+    context as in read_model. Raises BadInput and Unsupported.
     """
-    sizes: dict[str, Any] = {}
-    for field in fields(GlaSwaConfig):
-        key = field.name
-        if key not in found and field.default is MISSING:
-            raise BadInput(f"{key} is missing", where="config")
-        value = found.get(key, field.default)
-        sizes[key] = _size(key, value) if key in LARGEST else _positive(key, value)
-    config = GlaSwaConfig(**sizes)
-    meanings: dict[str, tuple[object, ...]] = MEANINGS | {
-        "attn_layers": (list(range(1, config.num_hidden_layers, 2)),),
-        "head_dim": (None, config.head_dim),
-    }
-    for key, known in meanings.items():
-        value = found.get(key, known[0])
-        if value not in known:
-            raise Unsupported(
-                f"{key} is {shown(value)}",
-                where="config",
-                fix=f"supported: {' or '.join(map(shown, known))}",
-            )
-    return config
+    file = path / CONFIG if path.is_dir() else path
+    return _model(json_object(file), model_name(file.parent), str(file), context).graph
 
 
-def _size(key: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"{key} is {shown(value)}, not a whole number", where="config")
-    if not 1 <= value <= LARGEST[key]:
+def preset(name: str, context: int | None = None) -> Graph:
+    """The operations of a published model, by a name of preset_names(); BadInput for another.
+
+    context as in read_model.
+    """
+    if name not in preset_names():
+        near = get_close_matches(name, preset_names(), n=1)
         raise BadInput(
-            f"{key} is {shown(value)}", where="config", fix=f"a number from 1 to {LARGEST[key]:,}"
+            f"no preset {shown(name)}",
+            where="--preset",
+            fix=f"is it {near[0]}?" if near else f"one of: {', '.join(preset_names())}",
         )
-    return value
+    file = PRESETS / f"{name}.json"
+    return _model(json_object(file), name, str(file), context).graph
 
 
-def _positive(key: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise BadInput(f"{key} is {shown(value)}, not a number", where="config")
-    if not 0 < value < 1e30 or not math.isfinite(value):
-        raise BadInput(f"{key} is {shown(value)}, not positive and finite", where="config")
-    return float(value)
+def preset_names() -> list[str]:
+    """Models whose published config comes with the compiler."""
+    return sorted(file.stem for file in PRESETS.glob("*.json"))
 
 
-def checked_tensors(config: GlaSwaConfig, found: Checkpoint) -> dict[str, Tensor]:
-    """Exactly the model's tensors; the low-rank gate of the published code is multiplied out.
-
-    Raises BadInput naming the tensor that is missing, unknown, or of another shape or dtype.
-    """
-    shapes = tensor_shapes(config)
-    gates = [name for name in shapes if name.endswith("gk_proj.weight")]
-    low_rank = {gate: _factors(gate) for gate in gates if _factors(gate)[0] in found.tensors}
-    expected: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
-        gate = name.replace(".bias", ".weight")
-        if gate not in low_rank:
-            expected[name] = shape
-        elif name == gate:
-            down, up, _ = low_rank[gate]
-            rank = _rank(found.tensors[down], config)
-            expected |= {down: (rank, shape[1]), up: (shape[0], rank)}
-        else:
-            expected[low_rank[gate][2]] = shape
-    _check_names(expected, found)
-    for name, shape in expected.items():
-        _check_tensor(name, found.tensors[name], shape)
-    return {name: _tensor(name, low_rank, found.tensors) for name in shapes}
+def _model(config: Mapping[str, Any], name: str, where: str, context: int | None) -> Model:
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        what = "config names no model_type" if kind is None else f"model_type {shown(kind)}"
+        raise Unsupported(what, where=where, fix=f"supported: {', '.join(FAMILIES)}")
+    return FAMILIES[kind](config, name, context)
 
 
-def _factors(gate: str) -> tuple[str, str, str]:
-    """Names of W0, W1 and the bias where W = W1 W0 (nn.Sequential of two linears)."""
-    at = gate.removesuffix("weight")
-    return f"{at}0.weight", f"{at}1.weight", f"{at}1.bias"
+def _tensor_names(graph: Graph) -> set[str | None]:
+    parts = [p for lin in graph.linears for p in lin.parts]
+    norms = {getattr(stage, "weight", None) for stage in graph.stages}
+    return {graph.embedding, *(p.weight for p in parts), *(p.bias for p in parts)} | norms
 
 
-def _rank(down: Tensor, config: GlaSwaConfig) -> int:
-    return max(1, min(down.shape[0], config.hidden_size)) if down.ndim else 1
+def _check(expected: Expected, found: Checkpoint) -> None:
+    """BadInput naming the tensor that is missing, unknown, or of another shape or dtype."""
+    _check_names(expected.shapes, found, expected.ignored)
+    for name, shape in expected.shapes.items():
+        _check_form(name, found.forms[name], shape)
+    for one, other in expected.equal:
+        if not torch.equal(found.tensors[one], found.tensors[other]):
+            raise BadInput(
+                f"{other} differs from {one}, but tie_word_embeddings is true",
+                where=found.where,
+                fix=f"remove {other}, or set tie_word_embeddings to false",
+            )
 
 
-def _tensor(
-    name: str, low_rank: Mapping[str, tuple[str, str, str]], tensors: Mapping[str, Tensor]
-) -> Tensor:
-    gate = name.replace(".bias", ".weight")
-    if gate not in low_rank:
-        return tensors[name]
-    down, up, bias = low_rank[gate]
-    return _product(tensors[up], tensors[down]) if name == gate else tensors[bias]
-
-
-def _product(up: Tensor, down: Tensor) -> Tensor:
-    """up @ down, summed in float64 in one fixed order: the same bits on every machine."""
-    total = torch.zeros(up.shape[0], down.shape[1], dtype=torch.float64)
-    for column, row in zip(up.double().T, down.double(), strict=True):
-        total += column[:, None] * row
-    return total.float()
-
-
-def _check_names(expected: Iterable[str], found: Checkpoint) -> None:
-    missing = [name for name in expected if name not in found.tensors]
-    extra = sorted(found.tensors.keys() - set(expected))
+def _check_names(expected: Iterable[str], found: Checkpoint, ignored: frozenset[str]) -> None:
+    missing = [name for name in expected if name not in found.forms]
+    extra = sorted(found.forms.keys() - set(expected) - ignored)
     if missing:
         near = get_close_matches(missing[0], extra[:1000], n=1)
         raise BadInput(
@@ -181,13 +130,8 @@ def _more(names: list[str]) -> str:
     return f", and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tensor.layout != torch.strided or tensor.dtype not in FLOATS:
-        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
-        raise BadInput(
-            f"tensor of {kind.removeprefix('torch.')}",
-            where=name,
-            fix="float32, bfloat16 or float16",
-        )
-    if tuple(tensor.shape) != shape:
-        raise BadInput(f"shape {list(tensor.shape)}, {list(shape)} expected", where=name)
+def _check_form(name: str, form: Form, shape: tuple[int, ...]) -> None:
+    if form.kind not in FLOATS:
+        raise BadInput(f"tensor of {form.kind}", where=name, fix="float32, bfloat16 or float16")
+    if form.shape != shape:
+        raise BadInput(f"shape {list(form.shape)}, {list(shape)} expected", where=name)

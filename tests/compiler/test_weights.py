@@ -1,5 +1,7 @@
 """Float tensors become the integers of the contract, in the order of the graph's neurons."""
 
+import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from compiler import weights
 from compiler.graph import Linear, Part
 from compiler.weights import fuse, quantize, take_rows, verify
 from hw_models.errors import BadInput, Bug
@@ -104,3 +107,51 @@ def test_all_norms_and_the_embedding_are_kept_as_they_are():
     for name in wanted:
         assert np.array_equal(NUMBERS.vectors[name].numpy(), TENSORS[name].float().numpy())
     assert torch.equal(NUMBERS.embedding, TENSORS[GRAPH.embedding].float())
+
+
+class Fresh(Mapping):
+    """Tensors as copies of their own; `most` is the largest number of values alive at once."""
+
+    def __init__(self, tensors):
+        self.tensors, self.alive, self.most, self.read = tensors, weakref.WeakSet(), 0, []
+
+    def __getitem__(self, name):
+        copy = self.tensors[name].clone()
+        self.alive.add(copy)
+        self.most = max(self.most, sum(t.numel() for t in self.alive))
+        self.read.append(name)
+        return copy
+
+    def __iter__(self):
+        return iter(self.tensors)
+
+    def __len__(self):
+        return len(self.tensors)
+
+
+def test_no_more_than_one_linear_is_in_memory():
+    """Norm vectors and the embedding stay besides, as part of the result."""
+    source = {n: t.bfloat16() for n, t in TENSORS.items()}  # so that .float() is another tensor
+    fresh = Fresh(source)
+    numbers = quantize(GRAPH, fresh)
+    largest = max(
+        sum(source[n].numel() for n in {x for p in lin.parts for x in (p.weight, p.bias) if x})
+        for lin in GRAPH.linears
+    )
+    assert fresh.most == largest
+    assert sorted(fresh.read) == sorted(source)  # each once
+    fresh.most = 0
+    verify(numbers, GRAPH, fresh)
+    assert fresh.most == largest
+
+
+def test_rows_are_quantised_alike_however_many_at_once(monkeypatch):
+    monkeypatch.setattr(weights, "_rows_at_once", lambda n_pre: 7)
+    pieces = quantize(GRAPH, TENSORS)
+    for name, (w8, bias) in NUMBERS.linears.items():
+        found, kept = pieces.linears[name]
+        assert torch.equal(found.q, w8.q) and torch.equal(found.m, w8.m)
+        assert torch.equal(found.row_scale, w8.row_scale) and torch.equal(kept, bias)
+    verify(pieces, GRAPH, TENSORS)
+    with pytest.raises(Bug):
+        verify(damaged(bump("q", 1)), GRAPH, TENSORS)

@@ -5,7 +5,7 @@ import cmath
 import pytest
 import torch
 
-from kernels.rope import rope
+from kernels.rope import frequencies, rope
 
 torch.set_num_threads(1)
 
@@ -36,3 +36,25 @@ def test_a_batch_of_positions_is_each_position_alone():
     for b in range(2):
         for t in range(5):
             assert torch.equal(y[b, t], rope(x[b, t], t, 1e6))
+
+
+def test_llama_3_1_slows_the_slow_pairs_only():
+    """Wavelengths beyond the original context grow by the factor, short ones stay."""
+    theta, scaling = 500_000.0, (8.0, 1.0, 4.0, 8192.0)
+    plain, scaled = frequencies(64, theta), frequencies(64, theta, scaling)
+    turns = 8192 * plain / (2 * cmath.pi)
+    assert torch.equal(scaled[turns > 4], plain[turns > 4])
+    assert torch.equal(scaled[turns < 1], plain[turns < 1] / 8)
+    between = (turns > 1) & (turns < 4)
+    assert between.any() and (turns > 4).any() and (turns < 1).any()
+    share = (scaled / plain)[between]
+    assert ((share > 1 / 8) & (share < 1)).all() and (share.diff() < 0).all()
+
+
+def test_scaled_frequencies_are_the_ones_that_turn():
+    x, scaling = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), (4.0, 1.0, 2.0, 1000.0)
+    slowed, plain = rope(x, 12, 10_000.0, scaling), rope(x, 12, 10_000.0)
+    assert torch.equal(slowed, plain)  # the fastest pair
+    x = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    assert not torch.equal(rope(x, 12, 1e9, scaling), rope(x, 12, 1e9))
+    assert torch.allclose(rope(x, 12, 1e9, scaling), rope(x, 3, 1e9), atol=1e-7)

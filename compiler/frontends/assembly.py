@@ -1,0 +1,94 @@
+"""The skeleton that all supported decoders share; a front end fills in names and attention:
+
+norm -> q, k, v, ... -> attention -> o -> add, norm -> gate, up -> SwiGLU -> down -> add -> ...
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Part,
+    Residual,
+    Site,
+    Stage,
+    Swiglu,
+    Window,
+    outputs,
+    verify,
+)
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A graph under construction, in execution order; profile `paper`: all blocks spike."""
+
+    hidden: int
+    eps: float
+    stages: list[Stage] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
+    linears: list[Linear] = field(default_factory=list)
+    stream: str | None = None  # the linear whose output joins the residual stream next
+
+    def norm(self, name: str, site: str, weight: str) -> None:
+        """What the last linear gave joins the stream; the norm of that drives `site`."""
+        self.stages.append(Residual(name, self.stream, site, self.hidden, weight, self.eps))
+        # the dense head keeps 16-bit activations (DESIGN 3.3)
+        self.sites.append(Site(site, self.hidden, "absmax16" if site == "head_in" else "mean-abs"))
+
+    def attention(self, at: str, stage: Gla | Window, parts: Iterable[Part], o: str) -> None:
+        """Fused projections into `stage`, and the output projection `o` behind it."""
+        own, wide = tuple(parts), outputs(stage)
+        rows = sum(p.rows[1] - p.rows[0] for p in own)
+        self.linears.append(Linear(stage.linear, at + "attn_in", self.hidden, rows, own))
+        self.stages.append(stage)
+        self._project(at + "o", stage.site, wide, o)
+
+    def mlp(self, at: str, src: str, n: int) -> None:
+        """SwiGLU of n channels between its linears, whose tensors' names begin with `src`."""
+        parts = tuple(Part(f"{src}{name}_proj.weight", None, (0, n)) for name in ("gate", "up"))
+        gated = at + "gate_up"
+        self.linears.append(Linear(gated, at + "mlp_in", self.hidden, 2 * n, parts, align=2))
+        stage = Swiglu(at + "swiglu", gated, at + "down_in", n)
+        self.stages.append(stage)
+        self._project(at + "down", stage.site, n, src + "down_proj.weight")
+
+    def _project(self, name: str, site: str, n_pre: int, weight: str) -> None:
+        """A spiking linear from a stage's n_pre channels back to the residual stream."""
+        self.sites.append(Site(site, n_pre, "mean-abs"))
+        part = Part(weight, None, (0, self.hidden))
+        self.linears.append(Linear(name, site, n_pre, self.hidden, (part,)))
+        self.stream = name
+
+    def finish(self, model: str, embedding: str, norm: str, head: str, vocab: int) -> Graph:
+        """The final norm and the dense head; returns the verified graph."""
+        self.norm("final_norm", "head_in", norm)
+        part = Part(head, None, (0, vocab))
+        self.linears.append(Linear("head", "head_in", self.hidden, vocab, (part,)))
+        self.stages.append(Logits("logits", "head", vocab))
+        parts = (tuple(self.stages), tuple(self.sites), tuple(self.linears))
+        graph = Graph(model, "paper", embedding, vocab, *parts)
+        verify(graph)
+        return graph
+
+
+def by_head(
+    at: str, heads: int, kv_heads: int, d: int, shared: Sequence[str], *, bias: bool
+) -> Iterator[Part]:
+    """Rows of q and of the `shared` projections per key/value head: a head's neurons side by side.
+
+    at: what their names begin with, as in "model.layers.0.attn.".
+    """
+
+    def part(name: str, lo: int, n: int) -> Part:
+        tensor = f"{at}{name}_proj."
+        return Part(tensor + "weight", tensor + "bias" if bias else None, (lo, lo + n))
+
+    group = d * (heads // kv_heads)
+    for head in range(kv_heads):
+        yield part("q", head * group, group)
+        for name in shared:
+            yield part(name, head * d, d)

@@ -1,0 +1,86 @@
+"""Published models without their weights: a name or a config.json is enough for the graph."""
+
+import json
+import shutil
+
+import pytest
+
+from compiler.frontends.read import PRESETS, preset, preset_names, read_config
+from compiler.graph import Gla, Window, verify
+from hw_models.errors import BadInput, Unsupported
+
+
+def test_the_presets_are_the_published_models():
+    assert preset_names() == ["llama-3.1-8b", "qwen2.5-7b", "spikingbrain-7b"]
+    for name in preset_names():
+        graph = preset(name)
+        verify(graph)
+        assert graph.model == name
+        assert json.loads((PRESETS / f"{name}.json").read_text())["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "block_macs", "head_macs"),
+    [
+        # 6.526 G with the published low-rank gate; multiplied out, 14 gates cost 24.8 M more
+        ("spikingbrain-7b", 6.526e9 + 24.8e6, 0.545e9),
+        ("qwen2.5-7b", 6.525e9, 0.545e9),
+        ("llama-3.1-8b", 6.979e9, 0.525e9),
+    ],
+)
+def test_a_token_costs_the_published_multiplications(name, block_macs, head_macs):
+    graph = preset(name)
+    head = graph.linear("head")
+    assert head.n_pre * head.n_post == pytest.approx(head_macs, abs=0.5e6)
+    assert graph.macs() - head.n_pre * head.n_post == pytest.approx(block_macs, abs=1e6)
+
+
+def test_spikingbrain_alternates_and_the_others_attend_to_their_context():
+    stages = [s for s in preset("spikingbrain-7b", context=9).stages if isinstance(s, Gla | Window)]
+    assert [type(s) for s in stages] == [Gla, Window] * 14
+    assert {s.window for s in stages if isinstance(s, Window)} == {4096}
+    for name, layers in (("qwen2.5-7b", 28), ("llama-3.1-8b", 32)):
+        for context, window in ((None, 4096), (100_000, 100_000)):
+            found = [s for s in preset(name, context).stages if isinstance(s, Window)]
+            assert [s.window for s in found] == [window] * layers
+    assert preset("llama-3.1-8b").stages[1].scaling == (8.0, 1.0, 4.0, 8192.0)
+    with pytest.raises(BadInput, match="131073"):
+        preset("qwen2.5-7b", 131_073)
+
+
+@pytest.mark.parametrize("name", ["spikingbrain-7", "", "../presets/qwen2.5-7b", "\x1b[31m"])
+def test_an_unknown_preset_is_refused(name):
+    with pytest.raises(BadInput, match="no preset") as refused:
+        preset(name)
+    assert "spikingbrain-7b" in refused.value.fix or "qwen2.5-7b" in refused.value.fix
+    assert str(refused.value).isprintable()
+
+
+def test_a_config_alone_gives_the_graph_of_its_folder(tmp_path):
+    folder = tmp_path / "My-Model"
+    folder.mkdir()
+    shutil.copy(PRESETS / "qwen2.5-7b.json", folder / "config.json")
+    graph = read_config(folder / "config.json", 64)
+    assert graph == read_config(folder, 64)
+    assert graph.model == "My-Model" and graph.stages == preset("qwen2.5-7b", 64).stages
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("[]", BadInput, "not a JSON object"),
+        ("{", BadInput, "truncated"),
+        ("{}", Unsupported, "no model_type"),
+        ('{"model_type": "mamba"}', Unsupported, "'mamba'"),
+        ('{"model_type": "llama"}', BadInput, "num_hidden_layers is missing"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(tmp_path, text, error, said):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(error, match=said):
+        read_config(tmp_path / "config.json")
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(BadInput, match=r"no config\.json"):
+        read_config(tmp_path)
