@@ -222,7 +222,13 @@ class Simulation:
             self.found.sums.setdefault(stage.linear, []).append(sums)
         v_th = self._v_th.pop((linear.site, token), None)
         if v_th is None:
-            raise Bug(f"sums are complete before {linear.site} has spiked", where=f"token {token}")
+            stages = self.program.graph.stages
+            home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
+            raise Bug(
+                f"sums are complete before {linear.site} has spiked",
+                where=f"operation {stage.name}, task {self.program.task_names[home]}, "
+                f"token {token}",
+            )
         return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
 
     def _check_finished(self) -> None:
