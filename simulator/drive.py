@@ -226,8 +226,7 @@ class Simulation:
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
             raise Bug(
                 f"sums are complete before {linear.site} has spiked",
-                where=f"operation {stage.name}, task {self.program.task_names[home]}, "
-                f"token {token}",
+                where=f"{self._place(home)}, token {token}",
             )
         return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
 
@@ -245,8 +244,15 @@ class Simulation:
         raise Bug(
             f"token {token} never finished: got {got} of {int(tables.task_need[task])} {kinds}; "
             f"missing from {', '.join(self._senders(task)) or 'no sender'}",
-            where=f"operation {self.program.ops[tables.task_op[task]]}, "
-            f"task {self.program.task_names[task]}, core {int(tables.task_core[task])}",
+            where=self._place(task),
+        )
+
+    def _place(self, task: int) -> str:
+        """Operation, task and core, for errors."""
+        tables = self.program.tables
+        return (
+            f"operation {self.program.ops[tables.task_op[task]]}, "
+            f"task {self.program.task_names[task]}, core {int(tables.task_core[task])}"
         )
 
     def _senders(self, task: int) -> list[str]:
@@ -264,8 +270,7 @@ class Simulation:
         code, task, token, place, detail = (
             int(reg[r]) for r in (hot.R_ERROR, hot.R_E1, hot.R_E2, hot.R_E3, hot.R_E4)
         )
-        name = self.program.task_names[task]
-        where = f"task {name}, core {int(self.program.tables.task_core[task])}, token {token}"
+        where = f"{self._place(task)}, token {token}"
         if code == hot.E_ACCUMULATOR:
             return DoesNotFit(
                 f"the accumulator of neuron {place} would be {detail}, beyond int32",
@@ -273,7 +278,11 @@ class Simulation:
                 fix="a smaller --k, or smaller activations: check the checkpoint",
             )
         if code == hot.E_PARTIAL:
-            return DoesNotFit(f"partial sum {detail} of neuron {place} is too wide", where=where)
+            return DoesNotFit(
+                f"partial sum {detail} of neuron {place} is too wide",
+                where=where,
+                fix="a smaller --k, or smaller activations: check the checkpoint",
+            )
         if code == hot.E_RING:
             stage = self.program.graph.stages[place].name
             return _too_many_in_flight(f"operands of {stage}", detail, where)
