@@ -148,7 +148,7 @@ def test_a_partial_sum_wider_than_its_message():
     simulation.fixed.linear[:, hot.L_BITS] = 8
     with pytest.raises(DoesNotFit, match=r"partial sum -?\d+ of neuron \d+ is too wide") as caught:
         list(simulation.advance())
-    assert caught.value.where.startswith("task layers.0.qkvg[")
+    assert caught.value.where.startswith("operation layers.0.qkvg, task layers.0.qkvg[")
 
 
 def test_an_empty_queue_names_the_open_task_and_its_trees():
