@@ -120,8 +120,9 @@ def test_a_lost_spike_is_told_by_its_marker():
     simulation.state.received[sink, 0] = 1
     with pytest.raises(Bug, match=r"the marker announces (\d+) spikes, \d+ arrived") as caught:
         list(simulation.advance())
-    name, core = tiny().task_names[t.sink_task[sink]], int(t.sink_core[sink])
-    assert caught.value.where == f"task {name}, core {core}, token 0"
+    task, core = t.sink_task[sink], int(t.sink_core[sink])
+    operation, name = tiny().ops[t.task_op[task]], tiny().task_names[task]
+    assert caught.value.where == f"operation {operation}, task {name}, core {core}, token 0"
 
 
 def test_a_spike_for_an_axon_that_is_not_there():
