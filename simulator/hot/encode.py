@@ -4,9 +4,9 @@ Bit for bit what kernels.threshold and kernels.coding compute.
 """
 
 import numpy as np
-from numba import njit
 
 from simulator.hot.expand import BITWISE, GRADED, TERNARY, next_spike
+from simulator.hot.jit import entry, inner
 
 OK, NOT_FINITE, TOO_LARGE, TOO_MANY, TOO_WIDE, NO_ROOM = 0, 1, 2, 3, 4, 5
 """Status: fine, a NaN or infinity in x, |x| >= 2^18, |count| >= 2^31, a count that needs more
@@ -22,7 +22,7 @@ SMALLEST = np.float32(1e-30)
 STEPS16 = np.float32(32767)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def check(x):
     """Status of float32[n] values before any threshold."""
     status = OK
@@ -34,7 +34,7 @@ def check(x):
     return status
 
 
-@njit(cache=True, error_model="numpy")
+@entry
 def count(x, v_th, counts):
     """counts[i] = rint(x[i] / v_th), half to even; a status, TOO_MANY where one does not fit."""
     for i in range(x.size):
@@ -45,7 +45,7 @@ def count(x, v_th, counts):
     return OK
 
 
-@njit(cache=True, error_model="numpy")
+@entry
 def mean_abs_count(x, k, counts):
     """(V_th float32, status) of float32[n] under mean-abs; counts int32[n] is written.
 
@@ -62,7 +62,7 @@ def mean_abs_count(x, k, counts):
     return (v_th if status == OK else np.float32(0)), status
 
 
-@njit(cache=True, error_model="numpy")
+@entry
 def absmax16_count(x, counts):
     """(V_th float32, status) of float32[n] under absmax16; counts int32[n] is written.
 
@@ -78,7 +78,7 @@ def absmax16_count(x, counts):
     return v_th, count(x, v_th, counts)
 
 
-@njit(cache=True)
+@entry
 def expand(counts, coding, bits, channel, payload, times):
     """Spike events of counts int32[n] in emission order: (n_events, zero_point, status).
 

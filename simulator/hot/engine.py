@@ -6,22 +6,20 @@ series. A message for a token without a free accumulator set waits in a side que
 of its (task, token) and comes back when the set is released.
 """
 
-from numba import njit
-
 from simulator.hot import state as h
-from simulator.hot.fire import cross, fail, fire, fire_all, needed, record, schedule
+from simulator.hot.fire import complete, cross, fail, fire, needed, record, schedule
 from simulator.hot.heap import pop
+from simulator.hot.jit import entry, inner
 
 INT32_MAX = 2147483647
 
 
-@njit(cache=True)
 def start_token(f, s, task, token, time):
     """The host starts a token: its embedding leaves at `time`."""
-    fire(f, s, task, token, time)
+    engine(f, s, task, token, time, 0, 0)
 
 
-@njit(cache=True)
+@inner
 def hop(f, s, node, m, now):
     """Message m stands whole at a node's router: hand it to its sinks and onward links."""
     row, place = s.message[m], f.node[node]
@@ -37,7 +35,7 @@ def hop(f, s, node, m, now):
         schedule(s.reg, s.heap, arrive, tie, what)
 
 
-@njit(cache=True)
+@inner
 def drop_reference(s, m):
     """One sink is done with a message; the last one frees it."""
     s.message[m, h.M_REFS] -= 1
@@ -49,7 +47,7 @@ def drop_reference(s, m):
         s.reg[h.R_FREE] += 1
 
 
-@njit(cache=True)
+@inner
 def park(s, task, token, sink, m):
     """Wait for an accumulator set, behind those of the same token."""
     s.reg[h.R_FREE_PARKED] -= 1
@@ -63,7 +61,7 @@ def park(s, task, token, sink, m):
     s.queue[task, bucket, 1] = p
 
 
-@njit(cache=True)
+@inner
 def release(f, s, task, now):
     """A set is free: let the parked messages of the newly admitted token arrive now."""
     s.progress[task, h.DONE] += 1
@@ -81,10 +79,9 @@ def release(f, s, task, now):
         else:
             park(s, task, s.message[m, h.M_TOKEN], sink, m)
         p = following
-    fire_all(f, s, task, now)
 
 
-@njit(cache=True)
+@inner
 def occupy(f, s, sink, m, now, duration):
     """The core is busy with a message; messages are served in the order they come."""
     core = f.sink[sink, h.S_CORE]
@@ -97,7 +94,7 @@ def occupy(f, s, sink, m, now, duration):
     record(s.reg, s.trace, start, duration, h.T_SERVE, core, task, token, kind, times)
 
 
-@njit(cache=True)
+@inner
 def serve_spike(f, s, sink, m, now):
     """Look up the axon, fetch its row, add payload * weight to the tile's accumulators."""
     task = f.sink[sink, h.S_TASK]
@@ -136,14 +133,14 @@ def serve_spike(f, s, sink, m, now):
         s.accumulator[base + j] = total
 
 
-@njit(cache=True)
+@inner
 def integrate(accumulator, weight, drive):
     """v += payload * q for one row: int32[n], int8[n]."""
     for j in range(accumulator.size):
         accumulator[j] += drive * weight[j]
 
 
-@njit(cache=True)
+@inner
 def serve_sums(f, s, sink, m, now):
     """Add a message's partial sums to their neurons."""
     task = f.sink[sink, h.S_TASK]
@@ -159,18 +156,21 @@ def serve_sums(f, s, sink, m, now):
         s.home[base + i] += s.values[message[h.M_STORE], i]
 
 
-@njit(cache=True)
+@inner
 def arrive(f, s, sink, m, now):
-    """A core takes a message in, or parks it until its token has a free set."""
+    """A core takes a message in, or parks it until its token has a free set.
+
+    Returns the task whose inputs may now be complete, or -1.
+    """
     task, message = f.sink[sink, h.S_TASK], s.message[m]
     token, kind = message[h.M_TOKEN], message[h.M_CLASS]
     slots = f.service[h.SLOTS]
     if token >= s.progress[task, h.DONE] + slots:
         park(s, task, token, sink, m)
-        return
+        return -1
     if token < s.progress[task, h.NEXT]:
         fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
-        return
+        return -1
     slot = token % slots
     local = f.task[task, h.CORE] == f.tree[message[h.M_TREE], h.SOURCE]
     if not local or kind == h.SPIKE or kind == h.MARKER:
@@ -197,27 +197,52 @@ def arrive(f, s, sink, m, now):
         if s.got[task, slot] > needed(f, task, token):
             fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
         else:
-            fire_all(f, s, task, now)
+            return task
+    return -1
 
 
-@njit(cache=True)
 def run(f, s, margin, most):
     """Process events until something needs Python; returns why (see state.py).
 
     margin: the most messages one event can create; most: events before a PAUSE.
     """
+    return engine(f, s, -1, -1, 0, margin, most)
+
+
+@inner
+def stop(f, s, margin):
+    """Why no event can be taken now, or -1."""
+    reg = s.reg
+    if reg[h.R_ERROR]:
+        return h.ERROR
+    if reg[h.R_READY]:
+        return h.READY
+    if reg[h.R_HEAP] == 0:
+        return h.EMPTY
+    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
+    if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
+        return h.GROW
+    if s.trace.shape[0] and reg[h.R_TRACE] + 2 * margin > s.trace.shape[0]:
+        return h.TRACE_FULL
+    return -1
+
+
+@entry
+def engine(f, s, task, token, now, margin, most):
+    """Fire a task for a token (-1: none), then process at most `most` events; returns why.
+
+    Every kernel is called from one place as far as possible: each caller compiles its callees anew.
+    """
     reg, heap = s.reg, s.heap
-    for _ in range(most):
-        if reg[h.R_READY]:
-            return h.READY
-        if reg[h.R_HEAP] == 0:
-            return h.EMPTY
-        room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
-        parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
-        if reg[h.R_HEAP] + parked + margin > heap.shape[0] or room < margin:
-            return h.GROW
-        if s.trace.shape[0] and reg[h.R_TRACE] + 2 * margin > s.trace.shape[0]:
-            return h.TRACE_FULL
+    while True:
+        while token >= 0:
+            fire(f, s, task, token, now)
+            token = complete(f, s, task)
+        why = stop(f, s, margin) if most else h.PAUSE
+        if why >= 0:
+            return why
+        most -= 1
         now, what = heap[0, 0], heap[0, 2]
         pop(heap, reg[h.R_HEAP])
         reg[h.R_HEAP] -= 1
@@ -225,12 +250,13 @@ def run(f, s, margin, most):
         reg[h.R_EVENTS] += 1
         index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
         kind = what >> h.KIND_SHIFT
+        task = -1
         if kind == h.HOP:
             hop(f, s, index, m, now)
         elif kind == h.ARRIVE:
-            arrive(f, s, index, m, now)
+            task = arrive(f, s, index, m, now)
         else:
-            release(f, s, index, now)
-        if reg[h.R_ERROR]:
-            return h.ERROR
-    return h.PAUSE
+            task = index
+            release(f, s, task, now)
+        if task >= 0:
+            token = complete(f, s, task)

@@ -5,7 +5,7 @@ from numba import njit
 TERNARY, BITWISE, GRADED = 1, 2, 4  # rows of kernels.coding's table
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def next_spike(left, coding):
     """(payload, multiplicity, what is left) of a count; left = 0 ends the channel.
 

@@ -5,16 +5,17 @@ injection link. Partial sums carry their int64 values; values carry only their n
 because float work is done on the gathered vector (DESIGN section 5).
 """
 
-from numba import int64, njit
+from numba import int64
 
 from simulator.hot import state as h
 from simulator.hot.expand import next_spike
 from simulator.hot.heap import push
+from simulator.hot.jit import inner
 
 SEQ_BITS = 40
 
 
-@njit(cache=True)
+@inner
 def fail(reg, code, task, token, place, detail):
     """Remember the first error; the event loop stops at it."""
     if reg[h.R_ERROR] == 0:
@@ -22,7 +23,7 @@ def fail(reg, code, task, token, place, detail):
         reg[h.R_E3], reg[h.R_E4] = place, detail
 
 
-@njit(cache=True)
+@inner
 def schedule(reg, heap, time, tie, what):
     """Add an event."""
     n = reg[h.R_HEAP]
@@ -32,7 +33,7 @@ def schedule(reg, heap, time, tie, what):
         reg[h.R_HEAP_HIGH] = n + 1
 
 
-@njit(cache=True)
+@inner
 def record(reg, rows, time, duration, event, place, task, token, message, count):
     """Add a row to the trace, if there is one."""
     if rows.shape[0]:
@@ -42,7 +43,7 @@ def record(reg, rows, time, duration, event, place, task, token, message, count)
         rows[row, 4], rows[row, 5], rows[row, 6], rows[row, 7] = task, token, message, count
 
 
-@njit(cache=True)
+@inner
 def next_tie(core_table, core):
     """(source core, per-source sequence) as one number."""
     seq = core_table[core, h.SEQ]
@@ -50,7 +51,7 @@ def next_tie(core_table, core):
     return (core << SEQ_BITS) | seq
 
 
-@njit(cache=True)
+@inner
 def cross(wire, link_table, link, kind, bits, times, now):
     """Take a message over a link: (start, arrival) in ps; bursts hold it `times` times."""
     flits = times * ((bits + wire[kind, h.FLIT_BITS] - 1) // wire[kind, h.FLIT_BITS])
@@ -60,7 +61,7 @@ def cross(wire, link_table, link, kind, bits, times, now):
     return start, start + wire[kind, h.HOP_PS] + (flits - 1) * wire[kind, h.FLIT_PS]
 
 
-@njit(cache=True)
+@inner
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
     reg = s.reg
@@ -77,7 +78,8 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
         what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
         schedule(reg, s.heap, time, tie, what)
     if last > first:
-        record(reg, s.trace, time, 0, h.T_INJECT, core, task, token, kind, (last - first) * times)
+        local = (last - first) * times
+        record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
     root = f.tree[tree, h.ROOT]
     if root < 0:
         return
@@ -91,24 +93,24 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
 
 
-@njit(cache=True)
+@inner
 def send_spikes(f, s, time, task, e, token):
     """Every channel's spikes back to back, then the marker that counts them."""
     site, tree, lo = f.task[task, h.SITE], f.emit[e, h.E_TREE], f.emit[e, h.E_LO]
     bits, coding, offset = f.site[site, h.BITS], f.site[site, h.CODING], f.site[site, h.OFFSET]
     row = token % s.counts.shape[0]
-    sent = 0
+    sent = int64(0)
     for channel in range(lo, lo + f.emit[e, h.E_N]):
         left = int64(s.counts[row, offset + channel])
         while left != 0:
             payload, times, left = next_spike(left, coding)
-            inject(f, s, time, task, tree, h.SPIKE, token, bits, times, channel, payload, -1)
+            inject(f, s, time, task, tree, h.SPIKE, token, bits, times, channel, payload, h.NONE)
             sent += times
     bits = f.message[h.MARKER, h.HEADER]
-    inject(f, s, time, task, tree, h.MARKER, token, bits, 1, 0, sent, -1)
+    inject(f, s, time, task, tree, h.MARKER, token, bits, h.ONE, h.ZERO, sent, h.NONE)
 
 
-@njit(cache=True)
+@inner
 def send_sums(f, s, time, task, e, token):
     """P of a tile's neurons, some per message; row_sums holds them."""
     width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
@@ -122,20 +124,21 @@ def send_sums(f, s, time, task, e, token):
         for i in range(n):
             s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
         bits = f.message[h.PARTIAL, h.HEADER] + n * width
-        inject(f, s, time, task, tree, h.PARTIAL, token, bits, 1, lo, n, store)
+        inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
 
-@njit(cache=True)
+@inner
 def send_values(f, s, time, task, e, token):
     """A number of float32 values, some per message."""
     per, total = f.message[h.VALUE, h.PER_MESSAGE], f.emit[e, h.E_N]
+    tree = f.emit[e, h.E_TREE]
     for lo in range(0, total, per):
         n = min(per, total - lo)
         bits = f.message[h.VALUE, h.HEADER] + n * f.service[h.VALUE_BITS]
-        inject(f, s, time, task, f.emit[e, h.E_TREE], h.VALUE, token, bits, 1, 0, n, -1)
+        inject(f, s, time, task, tree, h.VALUE, token, bits, h.ONE, h.ZERO, n, h.NONE)
 
 
-@njit(cache=True)
+@inner
 def close_tile(f, s, task, token):
     """P = sum over groups of m * A, in int64; the accumulators are cleared for another token."""
     row = f.task[task]
@@ -144,7 +147,7 @@ def close_tile(f, s, task, token):
     base = row[h.SUMS] + slot * groups * n
     limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for j in range(n):
-        total = 0
+        total = int64(0)
         for g in range(groups):
             at = base + g * n + j
             total += f.mantissa[row[h.MANTISSA] + g * n + j] * s.accumulator[at]
@@ -156,7 +159,7 @@ def close_tile(f, s, task, token):
         s.bound[row[h.BOUND] + slot * groups + g] = 0
 
 
-@njit(cache=True)
+@inner
 def gather(f, s, task, token, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
     stage = f.task[task, h.GATHERS]
@@ -174,10 +177,10 @@ def gather(f, s, task, token, time):
             s.home[base + i] = 0
     s.stage_left[stage, ring] -= 1
     if s.stage_left[stage, ring] == 0:
-        announce(s.reg, s.ready, 0, stage, token, time)
+        announce(s.reg, s.ready, h.STAGE, stage, token, time)
 
 
-@njit(cache=True)
+@inner
 def announce(reg, ready, what, index, token, time):
     """Queue something for Python: a stage to compute, or logits at the host."""
     n = reg[h.R_READY]
@@ -185,14 +188,14 @@ def announce(reg, ready, what, index, token, time):
     reg[h.R_READY] = n + 1
 
 
-@njit(cache=True)
+@inner
 def tokens_kept(window, period, residue, token):
     """How many of the last `window` tokens fall on one stripe of a KV ring."""
     first = max(0, token - window + 1)
     return (token - residue) // period - (first - 1 - residue) // period
 
 
-@njit(cache=True)
+@inner
 def fire(f, s, task, token, now):
     """Work on the core from when it is free, then send."""
     row = f.task[task]
@@ -208,7 +211,7 @@ def fire(f, s, task, token, now):
     s.core[core, h.BUSY] += duration
     s.progress[task, h.FIRED] += 1
     s.progress[task, h.NEXT] = token + 1
-    record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, -1, 0)
+    record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if row[h.KIND] == h.TILE:
         close_tile(f, s, task, token)
     if row[h.GATHERS] >= 0:
@@ -226,12 +229,12 @@ def fire(f, s, task, token, now):
         else:
             send_values(f, s, finish, task, e, token)
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
-        announce(s.reg, s.ready, 1, task, token, finish)
+        announce(s.reg, s.ready, h.LOGITS, task, token, finish)
     what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
     schedule(s.reg, s.heap, finish, next_tie(s.core, core), what)
 
 
-@njit(cache=True)
+@inner
 def needed(f, task, token):
     """Inputs a task awaits for a token."""
     need = f.task[task, h.NEED]
@@ -240,18 +243,15 @@ def needed(f, task, token):
     return need
 
 
-@njit(cache=True)
-def fire_all(f, s, task, now):
-    """Fire every token whose inputs are complete, in token order."""
+@inner
+def complete(f, s, task):
+    """The token a task can fire next, if its inputs are all there (they are taken); else -1."""
     if f.task[task, h.NEED] + f.task[task, h.EXTRA] == 0:
-        return  # the embedding awaits nothing; the host starts it
+        return -1  # the embedding awaits nothing; the host starts it
     slots = f.service[h.SLOTS]
-    while True:
-        token = s.progress[task, h.NEXT]
-        if token >= s.progress[task, h.DONE] + slots:
-            return
-        slot = token % slots
-        if s.got[task, slot] != needed(f, task, token):
-            return
-        s.got[task, slot] = 0
-        fire(f, s, task, token, now)
+    token = s.progress[task, h.NEXT]
+    slot = token % slots
+    if token >= s.progress[task, h.DONE] + slots or s.got[task, slot] != needed(f, task, token):
+        return -1
+    s.got[task, slot] = 0
+    return token

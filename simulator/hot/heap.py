@@ -6,8 +6,10 @@ packs the event itself and orders the copies of one multicast message.
 
 from numba import njit
 
+from simulator.hot.jit import entry
 
-@njit(cache=True, inline="always")
+
+@njit(inline="always")
 def before(t1, k1, w1, t2, k2, w2):
     """Is event 1 earlier?"""
     if t1 != t2:
@@ -17,7 +19,7 @@ def before(t1, k1, w1, t2, k2, w2):
     return w1 < w2
 
 
-@njit(cache=True)
+@entry
 def push(heap, n, t, k, w):
     """Insert (t, k, w) into a heap of n events; the array must have room."""
     i = n
@@ -30,7 +32,7 @@ def push(heap, n, t, k, w):
     heap[i, 0], heap[i, 1], heap[i, 2] = t, k, w
 
 
-@njit(cache=True)
+@entry
 def pop(heap, n):
     """Remove the first of n events; it must have been read from row 0 before."""
     last = n - 1

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# what the engine asks Python for: to compute a stage, to take the logits at the host
+STAGE, LOGITS = 0, 1
+
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE = 0, 1, 2
 KIND_SHIFT, INDEX_SHIFT = 60, 30
@@ -120,6 +123,9 @@ NEXT, DONE, LAST_AXON, ROWS, FIRED, RING = range(6)  # progress of a task, and i
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
 T_INJECT, T_SERVE, T_FIRE = 0, 1, 2
+
+ZERO, ONE, NONE = 0, 1, -1
+"""As arguments: numba compiles a function once more for every literal it is called with."""
 
 PARK = 64
 """Side queues per task, by token modulo this."""
