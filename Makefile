@@ -33,7 +33,8 @@ lint: .venv/ready-dev
 	$(BIN)/lint-imports
 
 bench: .venv/ready-dev
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.engine
 
 clean:
 	rm -rf .venv build runs report.html model.sbx
