@@ -91,6 +91,14 @@ class Simulation:
         self._margin = margin_of(program)
         self._head_site = head_site(program)
         self.embed = program.task_names.index("host.embed")
+        self._sites = {
+            site.name: (i, site, _columns(self.fixed.site[i, hot.OFFSET], site.n))
+            for i, site in enumerate(program.graph.sites)
+        }
+        self._operands = {
+            linear.name: (linear, _columns(self.fixed.linear[i, hot.L_OFFSET], linear.n_post))
+            for i, linear in enumerate(program.graph.linears)
+        }
         self._tokens: list[int] = []
         self._memory: dict[object, object] = {}
         self._v_th: dict[tuple[str, int], Tensor] = {}
@@ -172,7 +180,7 @@ class Simulation:
         queue = self.state.ready[: reg[hot.R_READY]].tolist()
         reg[hot.R_READY] = 0
         for what, index, token, ps in queue:
-            if what == 0:
+            if what == hot.STAGE:
                 self._stage(self.program.graph.stages[index], index, token)
             else:
                 self.found.logits_ps[token] = ps
@@ -188,14 +196,12 @@ class Simulation:
         if isinstance(stage, Logits):
             self.found.logits[token] = x.numpy()
             return
-        site = self.program.graph.site(stage.site)
+        position, site, columns = self._sites[stage.site]
         if site.name == self._head_site and token < self.first_logits:
             self._memory.pop(("x", token), None)
             return
-        position = [s.name for s in self.program.graph.sites].index(site.name)
         self._check_sent(position, token)
-        offset = int(self.fixed.site[position, hot.OFFSET])
-        counts = self.state.counts[row, offset : offset + site.n]
+        counts = self.state.counts[row, columns]
         v_th = encode(site, x, self.program.k, token, counts)
         self._v_th[site.name, token] = torch.tensor(v_th)
         self.found.activity.add(site.name, counts.copy(), v_th)
@@ -214,10 +220,8 @@ class Simulation:
         """The preceding linear's float output, or the token's embedding."""
         if stage.linear is None:
             return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
-        linear = self.program.graph.linear(stage.linear)
-        position = self.program.graph.linears.index(linear)
-        lo, n = self.fixed.linear[position, hot.L_OFFSET], linear.n_post
-        sums = self.state.stage_sums[row, lo : lo + n].copy()
+        linear, columns = self._operands[stage.linear]
+        sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
         v_th = self._v_th.pop((linear.site, token), None)
@@ -304,6 +308,11 @@ def _too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
         where=where,
         fix="a shorter prompt, or fewer token slots: --slots 1",
     )
+
+
+def _columns(first: np.int64, n: int) -> slice:
+    """Where a site's counts or a linear's sums lie in a row of the engine's arrays."""
+    return slice(int(first), int(first) + n)
 
 
 def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32]) -> np.float32:
