@@ -43,7 +43,10 @@ def measure(
             _run(Path(folder), "compiler.cli", str(model), "--target", "loihi-like", *start),
             _run(Path(folder), "simulator.cli", "run", *traced),
             _run(
-                Path(folder), "simulator.cli", "report", *"--baseline fp16 --baseline int8".split()
+                Path(folder),
+                "simulator.cli",
+                "report",
+                *["--baseline", "fp16", "--baseline", "int8"],
             ),
         ]
 
@@ -60,7 +63,7 @@ def _run(folder: Path, module: str, *arguments: str) -> Measured:
         _, status, used = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        if False:
+        if process.returncode:
             said.seek(0)
             sys.stderr.write(said.read().decode(errors="replace"))
             raise subprocess.CalledProcessError(process.returncode, command)
