@@ -39,15 +39,11 @@ def measure(
         (Path(folder) / "prompt.txt").write_bytes(TEXT.read_bytes()[:prompt])
         start = ["--prompt-file", "prompt.txt", "--tokens", str(tokens)]
         traced = ["--trace"] if trace else []
+        baselines = ["--baseline", "fp16", "--baseline", "int8"]
         return [
             _run(Path(folder), "compiler.cli", str(model), "--target", "loihi-like", *start),
             _run(Path(folder), "simulator.cli", "run", *traced),
-            _run(
-                Path(folder),
-                "simulator.cli",
-                "report",
-                *["--baseline", "fp16", "--baseline", "int8"],
-            ),
+            _run(Path(folder), "simulator.cli", "report", *baselines),
         ]
 
 
