@@ -8,17 +8,22 @@ from torch import Tensor
 
 from compiler import graph as graphs
 from compiler import weights as quantizing
+from compiler.budget import Budget
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
+from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
 from compiler.passes import pack as packing
 from compiler.passes import partition as partitioning
 from compiler.passes import place as placing
 from compiler.passes import route as routing
+from compiler.passes import router_tables as tabling
 from compiler.passes import schedule as scheduling
 from compiler.passes import tile as tiling
 from compiler.passes.bounds import bounds
+from compiler.passes.nets import nets_of
+from compiler.passes.traffic import messages
 from compiler.program import LinearArrays, Program, Prompt
 from compiler.statistics import shipped_profile
 from compiler.tasks import Dataflow
@@ -32,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
 STEPS = (
     *("read", "quantize", "encode", "tile", "dataflow"),
-    *("pack", "partition", "place", "route", "schedule"),
+    *("pack", "partition", "board", "place", "route", "schedule"),
 )
 
 
@@ -46,6 +51,7 @@ def compile_model(
     tokens: int = 64,
     context: int | None = None,
     overrides: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> Program:
     """Read a checkpoint and map it onto a target; context as in frontends.read.read_model.
@@ -57,7 +63,9 @@ def compile_model(
     chip = load_chip(target, overrides or {})
     graph, tensors = read_model(Path(path), context)
     chosen = Prompt(DEFAULT_PROMPT if prompt is None else prompt, tokens)
-    return compile_graph(graph, tensors, chip, coding=coding, k=k, prompt=chosen, report=report)
+    return compile_graph(
+        graph, tensors, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
+    )
 
 
 def compile_graph(
@@ -69,6 +77,7 @@ def compile_graph(
     k: float = 3.0,
     prompt: Prompt | None = None,
     dead: Set[int] = frozenset(),
+    budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph and its tensors onto a chip; `dead` cores (physical numbers) stay unused."""
@@ -85,12 +94,13 @@ def compile_graph(
     numbers = quantizing.quantize(graph, tensors)
     quantizing.verify(numbers, graph, tensors)
     statistics = shipped_profile()
+    budget = budget or Budget()
     begin()
     encoding.check_abilities(chip)
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
-    tiles = tiling.tile(graph, codes, chip, statistics.spikes_per_channel[coding])
+    tiles = tiling.tile(graph, codes, chip, statistics)
     tiling.verify(tiles, graph, chip)
     begin()
     flow = flows.dataflow(graph, tiles, chip)
@@ -102,14 +112,21 @@ def compile_graph(
     parts = partitioning.partition(packed, chip, dead)
     partitioning.verify(parts, packed, chip, dead)
     begin()
-    placed = placing.place(parts, chip, dead)
-    placing.verify(placed, parts, chip, dead)
+    weigh = messages(graph, codes, chip, statistics)
+    nets = nets_of(flow, packed, weigh)
+    boarded = boarding.on_board(parts, nets, budget)
+    boarding.verify(boarded, nets)
     begin()
-    trees = routing.route(flow, packed, placed, chip)
+    placed = placing.place(boarded.parts, nets, chip, budget, dead)
+    placing.verify(placed, boarded.parts, chip, dead)
+    begin()
+    trees = routing.route(flow, packed, placed)
     routing.verify(trees, flow, packed, placed)
     routing.verify_deadlock_free(trees)
+    routers = tabling.router_tables(trees, flow, placed.mesh, chip)
+    tabling.verify(routers, trees, placed.mesh, chip)
     begin()
-    tables = scheduling.schedule(graph, flow, packed, placed, trees, chip)
+    tables = scheduling.schedule(graph, flow, packed, placed, trees, routers, chip)
     scheduling.verify(tables)
     report("schedule", len(STEPS), len(STEPS))
     bound = {c.site: c.bound for c in codes}
@@ -125,7 +142,7 @@ def compile_graph(
         n_cores=packed.n_cores,
         n_chips=placed.n_chips,
         max_streams=_max_streams(flow, packed, chip),
-        bounds=bounds(flow, placed, chip),
+        bounds=bounds(graph, flow, nets, boarded, placed, routers, weigh, chip),
         statistics={"origin": statistics.origin, "sha256": statistics.sha256},
         prompt=prompt or Prompt(DEFAULT_PROMPT, 64),
         tables=tables,

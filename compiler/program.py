@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from compiler.graph import Gla, Graph, Linear, Logits, Part, Residual, Site, Swiglu, Window
 from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
+from hw_models.mesh import Mesh, mesh_of
 
 FORMAT = "spikeloom-program-1"
 
@@ -43,10 +44,12 @@ class Tables:
              extra is awaited besides when token % period == residue; a task with window > 0
              repeats ring_ps once per token it keeps. gathers = index of the stage whose
              operands it completes, or -1. neuron_lo/neuron_n: sums that arrive at a vector
-             task, or the neurons of a tile; channel_lo/channel_n: what it encodes.
+             task, or the neurons of a tile; channel_lo/channel_n: what it encodes; state: bytes
+             of state memory of the unit it is the first task of.
     emit_*   what a task sends when it fires, in order: tree, message class, first channel or
              neuron, number of channels, neurons or values; residue as above, -1 for always.
-    tree_*, node_*, sink_*   multicast trees, see passes.route.Trees
+    tree_*, node_*, sink_*   multicast trees, see passes.route.Trees; tree_key steers its messages
+    entry_*  tables of the routers, see audit.replay
     work_*   what one firing of a task counts, by event kind (index into events.KINDS);
              work_ring = 1: once per token in the ring
     link_kind  int8, kind of every link (index into events.LINKS), -1 for links no tree uses
@@ -71,6 +74,7 @@ class Tables:
     task_channel_lo: I32
     task_channel_n: I32
     task_site: I32
+    task_state: I64
     task_emit: I32  # [n_tasks + 1] ranges into emit_*
     emit_tree: I32
     emit_class: I32
@@ -82,6 +86,7 @@ class Tables:
     tree_first_local: I32
     tree_last_local: I32
     tree_task: I32
+    tree_key: I32
     node_link: I32
     node_first_child: I32
     node_last_child: I32
@@ -94,6 +99,10 @@ class Tables:
     work_kind: I32
     work_count: I64
     work_ring: I32
+    entry_router: I32
+    entry_key: I32
+    entry_mask: I32
+    entry_ports: I32
     link_kind: I8
 
 
@@ -120,7 +129,7 @@ class Program:
     """Everything the simulator needs; nothing of it is computed from the checkpoint again.
 
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
-    bound per resource; cores and the host are numbered as in passes.partition.Grid.
+    bound per resource; cores and the host are numbered as in hw_models.mesh.Mesh.
     """
 
     graph: Graph
@@ -146,6 +155,10 @@ class Program:
     @cached_property
     def chip(self) -> Chip:
         return chip_from_text(self.chip_text, "program")
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        return mesh_of(self.chip)
 
     @property
     def host_core(self) -> int:

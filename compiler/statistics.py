@@ -5,6 +5,9 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 
+DENSE_SPIKES = 1.0
+"""Per channel under absmax16: practically none is zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class SiteStats:
@@ -17,6 +20,10 @@ class SiteStats:
     silent_share: float
     origin: str
     sha256: str
+
+    def rate(self, coding: str, dense: bool) -> float:
+        """Expected spikes per channel and token; dense: a 16-bit site (absmax16)."""
+        return DENSE_SPIKES if dense else self.spikes_per_channel[coding]
 
 
 def shipped_profile() -> SiteStats:

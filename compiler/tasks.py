@@ -2,8 +2,10 @@
 
 A *task* fires once per token, in token order, when its inputs are complete. A tile
 task waits for the markers of its source trees; a vector task for a known number of
-values and partial sums. A *unit* is a set of tasks that share one core's memory.
-A *net* carries what one task sends to one fixed set of tasks; routing makes it a tree.
+values and partial sums. A vector task that gets sums and gathers nothing adds them up
+and sends them on: a chip's tiles agree on one sum per neuron before it leaves. A *unit*
+is a set of tasks that share one core's memory. A *net* carries what one task sends to
+one fixed set of tasks; routing makes it a tree.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,10 @@ MessageClass = Literal["spike", "partial", "value"]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Block [post, post + n_post) x [pre, pre + n_pre) of a fused linear on one core."""
+    """Block [post, post + n_post) x [pre, pre + n_pre) of a fused linear on one core.
+
+    Tiles with the same number `block` are meant to share a chip.
+    """
 
     linear: str
     pre: int
@@ -23,6 +28,7 @@ class Tile:
     post: int
     n_post: int
     groups: int
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class Unit:
     """Tasks that must share a core, and what they take from it.
 
     state_bytes holds mantissas, accumulators x token slots, float vectors and
-    recurrent state; synapse_bytes one byte per weight.
+    recurrent state; synapse_bytes one byte per weight. `place` is where it stands in
+    the pipeline, counted in tiles; `block`: see Tile.
     """
 
     name: str
@@ -77,6 +84,8 @@ class Unit:
     in_axons: int
     on_host: bool = False
     stream_bytes: int = 0  # of state_bytes, what each further sequence needs again: GLA, KV
+    place: float = 0.0
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.trees import node_of_sink, parent_of_node, tree_of_node, tree_of_sink
 from compiler.program import MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS, MESSAGES
@@ -56,21 +57,14 @@ class TreeFacts:
 
 
 def tree_facts(program: Program) -> TreeFacts:
-    """Walk every tree once."""
+    """Links, sinks and contents of every tree."""
     t = program.tables
     n_trees = t.tree_root.size
+    tree = tree_of_node(t, parent_of_node(t))
     links = np.zeros((n_trees, len(LINKS)), np.int64)
-    fan_out = np.zeros(n_trees, np.int64)
-    owner = np.full(t.sink_core.size, -1, np.int64)
-    for tree, root in enumerate(t.tree_root):
-        todo = [int(root)] if root >= 0 else []
-        while todo:
-            node = todo.pop()
-            links[tree, t.link_kind[t.node_link[node]]] += 1
-            lo, hi = int(t.node_first_sink[node]), int(t.node_last_sink[node])
-            owner[lo:hi] = tree
-            fan_out[tree] += hi - lo
-            todo += range(t.node_first_child[node], t.node_last_child[node])
+    np.add.at(links, (tree, t.link_kind[t.node_link]), 1)
+    owner = np.where(node_of_sink(t) >= 0, tree_of_sink(t), -1)
+    fan_out = np.bincount(owner[owner >= 0], minlength=n_trees).astype(np.int64)
     message, n = np.zeros(n_trees, np.int64), np.zeros(n_trees, np.int64)
     message[t.emit_tree], n[t.emit_tree] = t.emit_class, t.emit_n
     return TreeFacts(links, fan_out, owner, message, n)

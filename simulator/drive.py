@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.activity import Activity
+from compiler.audit.tables import check_tables
+from compiler.audit.trees import tree_of_sink
 from compiler.graph import Logits, Site, Stage
 from compiler.program import Program
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
@@ -29,9 +31,7 @@ from simulator.machine import (
     fresh_state,
     head_site,
     margin_of,
-    sinks_by_tree,
 )
-from simulator.wellformed import check_tables
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
@@ -262,11 +262,8 @@ class Simulation:
     def _senders(self, task: int) -> list[str]:
         """Tasks that were to send to `task` and, for this token, have not or were lost."""
         names, tables = self.program.task_names, self.program.tables
-        found = [
-            f"tree {tree} of {names[int(tables.tree_task[tree])]}"
-            for tree, sinks in enumerate(sinks_by_tree(self.program))
-            if task in tables.sink_task[sinks]
-        ]
+        trees = np.unique(tree_of_sink(tables)[tables.sink_task == task])
+        found = [f"tree {tree} of {names[int(tables.tree_task[tree])]}" for tree in trees]
         return found[:4] + (["..."] if len(found) > 4 else [])
 
     def _error(self) -> SpikeloomError:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.audit.trees import tree_of_sink
 from compiler.program import TILE, VECTOR, Program
 from hw_models.events import LINKS, MESSAGES
 from kernels.coding import CODINGS
@@ -144,22 +145,8 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
 
 def _fan_out(program: Program) -> I64:
     """Sinks of every tree, local ones included."""
-    return np.array([len(sinks) for sinks in sinks_by_tree(program)], np.int64)
-
-
-def sinks_by_tree(program: Program) -> list[list[int]]:
-    """Sink numbers of every tree, local ones first, by walking it."""
     t = program.tables
-    found = []
-    for tree, root in enumerate(t.tree_root):
-        sinks = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
-        todo = [int(root)] if root >= 0 else []
-        while todo:
-            node = todo.pop()
-            sinks += range(t.node_first_sink[node], t.node_last_sink[node])
-            todo += range(t.node_first_child[node], t.node_last_child[node])
-        found.append(sinks)
-    return found
+    return np.bincount(tree_of_sink(t), minlength=t.tree_root.size).astype(np.int64)
 
 
 def header_bits(program: Program, message: str) -> int:
@@ -211,7 +198,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         accumulator=np.zeros(n_accumulators, np.int32),
         bound=_zeros(int((slots * groups).sum())),
         home=_zeros(n_home),
-        row_sums=_zeros(int(t.task_neuron_n[tiles].max(initial=1))),
+        row_sums=_zeros(int(t.task_neuron_n.max(initial=1))),
         received=_zeros(t.sink_core.size, slots),
         stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
         counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),

@@ -4,28 +4,37 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
-from compiler.passes.blocks import Plan, gla_blocks, residual_blocks, swiglu_blocks, window_blocks
-from compiler.passes.tile import tile_state_bytes
-from compiler.passes.vector_work import dequantize, total
-from compiler.tasks import Dataflow, Net, Task, Tile
+from compiler.passes.aspect import tile_state_bytes
+from compiler.passes.attention import gla_blocks, window_blocks
+from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
+from compiler.passes.plan import Plan
+from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
 from hw_models.errors import Bug
 
-HOST_IN, HOST_OUT = "host.embed", "host.logits"
+HOST_IN = "host.embed"
 
 
 def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
-    """Tasks in execution order of the graph; needs are counted from the nets."""
-    plan = Plan(chip)
+    """Tasks in execution order of the graph; units in the order in which they are packed."""
+    slots = chip.core.token_slots
+    widest = max(tile_state_bytes(t.n_pre, t.n_post, slots) for t in tiles)
+    plan = Plan(chip, tile_bytes=widest)
+    of: dict[str, list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        of[tile.linear].append(tile)
+    driven = {linear.site: linear for linear in graph.linears}
     embed = plan.task(Task(HOST_IN, "host", 0, on_host=True))
-    plan.unit("host", "host", [embed], on_host=True)
+    plan.unit(Unit("host", "host", (embed,), 0, 0, 0, 0, on_host=True))
     carriers = [embed]  # tasks that hold the residual stream, block by block
     for stage in graph.stages:
+        plan.homes = []
         carriers = _stage(plan, stage, carriers)
         if stage.linear is not None:
-            _partials(plan, tiles, stage)
+            plan.partials(stage.linear)
         if not isinstance(stage, Logits):
-            _tiles(plan, graph.linear_from(stage.site), tiles, stage)
+            linear = driven[stage.site]
+            _tiles(plan, linear, of[linear.name])
     return plan.finish()
 
 
@@ -40,107 +49,76 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
         case Swiglu():
             swiglu_blocks(plan, stage)
         case Logits():
-            _logits(plan, stage)
+            logits_blocks(plan, stage)
     return carriers
 
 
-def _logits(plan: Plan, stage: Logits) -> None:
-    """The head's neurons send their logits to the host."""
-    host = plan.task(Task(HOST_OUT, "host", 0, on_host=True))
-    plan.unit("host.out", "host", [host], on_host=True)
-    for lo, n in plan.cut(stage.n, plan.neuron_bytes):
-        task = plan.task(
-            Task(
-                f"{stage.name}[{lo}]",
-                stage.name,
-                0,
-                neurons=(lo, n),
-                gathers=True,
-                work=total(dequantize(n)),
-            )
-        )
-        plan.unit(f"{stage.name}[{lo}]", stage.name, [task], n * plan.neuron_bytes, n)
-        plan.nets.append(Net(task, "value", 0, n, (host,)))
-
-
-def _tiles(plan: Plan, linear: Linear, tiles: tuple[Tile, ...], stage: Stage) -> None:
+def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
-    mine: list[tuple[Tile, int]] = []
+    slots = plan.chip.core.token_slots
+    plan.tiles = []
+    rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
     for tile in tiles:
-        if tile.linear == linear.name:
-            name = f"{tile.linear}[{tile.post},{tile.pre}]"
-            task = plan.task(Task(name, tile.linear, 0, tile=tile))
-            plan.unit(
-                name,
-                tile.linear,
-                [task],
-                tile_state_bytes(tile.n_pre, tile.n_post, plan.chip.core.token_slots),
-                tile.n_post,
-                synapse_bytes=tile.n_pre * tile.n_post,
-                in_axons=tile.n_pre,
-            )
-            mine.append((tile, task))
-    borders = {t.pre for t, _ in mine} | {t.pre + t.n_pre for t, _ in mine}
-    for source, encoder in enumerate(plan.tasks):
-        if encoder.op != stage.name or encoder.channels is None:
-            continue
-        lo, n = encoder.channels
+        name = f"{tile.linear}[{tile.post},{tile.pre}]"
+        task = plan.task(Task(name, tile.linear, 0, tile=tile))
+        unit = Unit(
+            name,
+            tile.linear,
+            (task,),
+            synapse_bytes=tile.n_pre * tile.n_post,
+            state_bytes=tile_state_bytes(tile.n_pre, tile.n_post, slots),
+            neurons=tile.n_post,
+            in_axons=tile.n_pre,
+            place=len(plan.blocks),
+        )
+        plan.unit(unit)
+        plan.blocks.append(tile.block)
+        plan.tiles.append((tile, task))
+        rows[tile.pre, tile.n_pre].append(task)
+    sinks = {(pre, pre + n): tuple(tasks) for (pre, n), tasks in rows.items()}
+    borders = {border for row in sinks for border in row}
+    for source in plan.encoders:
+        lo, n = plan.tasks[source].channels or (0, 0)
         cuts = sorted({lo, lo + n} | {b for b in borders if lo < b < lo + n})
         for a, b in pairwise(cuts):
-            sinks = tuple(i for t, i in mine if t.pre <= a and b <= t.pre + t.n_pre)
-            plan.nets.append(Net(source, "spike", a, b - a, sinks))
-
-
-def _partials(plan: Plan, tiles: tuple[Tile, ...], stage: Stage) -> None:
-    """Every tile sends each home task the partial sums of the neurons it owns."""
-    homes = [
-        (i, t.neurons)
-        for i, t in enumerate(plan.tasks)
-        if t.op == stage.name and t.neurons is not None
-    ]
-    for source, task in enumerate(plan.tasks):
-        tile = task.tile
-        if tile is None or tile.linear != stage.linear:
-            continue
-        for home, (lo, n) in homes:
-            a, b = max(lo, tile.post), min(lo + n, tile.post + tile.n_post)
-            if a < b:
-                plan.nets.append(Net(source, "partial", a, b - a, (home,)))
+            reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
+                            for t in ts)  # fmt: skip
+            plan.nets.append(Net(source, "spike", a, b - a, reached))
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:
     """Every tile gets each of its axons once and sends each neuron's sum once; no neuron lacks a
     home."""
-    linears = {lin.name: lin for lin in graph.linears}
-    sent: dict[int, Counter[str]] = defaultdict(Counter)
-    got: Counter[str] = Counter()
+    got: Counter[int] = Counter()
+    sent: Counter[int] = Counter()
     for net in flow.nets:
-        source = flow.tasks[net.source]
-        for sink in net.sinks:
-            target = flow.tasks[sink]
-            if net.message == "spike" and target.tile is not None:
-                got[target.name] += net.n
-            if net.message == "partial" and source.tile is not None:
-                sent[net.source]["neurons"] += net.n
+        if net.message == "spike":
+            for sink in net.sinks:
+                got[sink] += net.n
+        elif net.message == "partial":
+            sent[net.source] += net.n * len(net.sinks)
+    reads = {stage.name: stage.linear for stage in graph.stages}
+    homes: dict[str, list[tuple[int, int]]] = {linear.name: [] for linear in graph.linears}
     for i, task in enumerate(flow.tasks):
-        if task.tile is None:
-            continue
-        if got[task.name] != task.tile.n_pre:
-            raise Bug(f"{got[task.name]} of {task.tile.n_pre} axons driven", where=task.name)
-        if sent[i]["neurons"] != task.tile.n_post:
-            raise Bug(f"{sent[i]['neurons']} of {task.tile.n_post} sums sent", where=task.name)
-    for name, linear in linears.items():
-        covered = sorted(
-            t.neurons for t in flow.tasks if t.neurons is not None and _linear_of(graph, t) == name
-        )
+        if task.neurons is not None and task.gathers:
+            homes[str(reads[task.op])].append(task.neurons)
+        if task.tile is not None and got[i] != task.tile.n_pre:
+            raise Bug(f"{got[i]} of {task.tile.n_pre} axons driven", where=task.name)
+        holds = _sums_sent(task)
+        if sent[i] != holds:
+            raise Bug(f"{sent[i]} of {holds} sums sent", where=task.name)
+    for linear in graph.linears:
         reached = 0
-        for lo, n in covered:
+        for lo, n in sorted(homes[linear.name]):
             if lo != reached:
-                raise Bug(f"neuron {reached} has no home", where=name)
+                raise Bug(f"neuron {reached} has no home", where=linear.name)
             reached = lo + n
         if reached != linear.n_post:
-            raise Bug(f"homes end at neuron {reached}", where=name)
+            raise Bug(f"homes end at neuron {reached}", where=linear.name)
 
 
-def _linear_of(graph: Graph, task: Task) -> str | None:
-    return next(s.linear for s in graph.stages if s.name == task.op)
+def _sums_sent(task: Task) -> int:
+    """Of a tile, or of a task that adds a chip's tiles up for a home elsewhere."""
+    if task.tile is not None:
+        return task.tile.n_post
+    return task.neurons[1] if task.neurons is not None and not task.gathers else 0

@@ -20,6 +20,7 @@ class SiteCode:
     coding: str
     payload_bits: int
     bound: float  # largest possible sum of |n| over the site's channels
+    dense: bool  # 16-bit values of practically every channel, not spikes of a few
 
 
 def check_abilities(chip: Chip) -> None:
@@ -63,7 +64,8 @@ def encode(graph: Graph, chip: Chip, coding: str, k: float) -> tuple[SiteCode, .
                 where=site.name,
                 fix=f"one of: {possible}",
             )
-        codes.append(SiteCode(site.name, name, _payload_bits(site, name, chip), _bound(site, k)))
+        bits, dense = _payload_bits(site, name, chip), site.threshold == "absmax16"
+        codes.append(SiteCode(site.name, name, bits, _bound(site, k), dense))
     return tuple(codes)
 
 

@@ -1,14 +1,13 @@
-"""Put units on cores: first fit in pipeline order, under every per-core limit at once."""
+"""Put units on cores, block by block, under every per-core limit at once."""
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from compiler.tasks import Dataflow, Unit
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit
-
-LOOK_BACK = 32
-"""Open cores tried per unit: keeps neighbours in the pipeline neighbours on the chip."""
 
 Need = tuple[int, int, int, int, int]
 """synapse bytes, state bytes, neurons, in-axons, out-axons"""
@@ -18,15 +17,23 @@ RESOURCES = ("synapse memory", "state memory", "neurons", "in-axons", "out-axons
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """core_of[unit] is a logical core, numbered in pipeline order; -1 is the host."""
+    """core_of[unit] is a logical core, numbered in pipeline order; -1 is the host.
+
+    block_of[core]: the block it was opened for (compiler.tasks.Tile).
+    """
 
     core_of: tuple[int, ...]
-    n_cores: int
+    block_of: tuple[int, ...]
+
+    @property
+    def n_cores(self) -> int:
+        return len(self.block_of)
 
 
 @dataclass(slots=True)
 class _Core:
     index: int
+    place: float
     free: list[int]
     tiled: set[str] = field(default_factory=set)
 
@@ -48,27 +55,46 @@ def needs(flow: Dataflow) -> list[Need]:
 
 
 def pack(flow: Dataflow, chip: Chip) -> Packing:
-    """First fit with a bounded look-back. At most one tile of a linear per core, so that a
-    delivered spike meets one block of synapses. Raises DoesNotFit for a unit beyond a core."""
-    limit = limits(chip)
-    core_of: list[int] = []
-    open_cores: deque[_Core] = deque(maxlen=LOOK_BACK)
-    n_cores = 0
-    for unit, need in zip(flow.units, needs(flow), strict=True):
-        if unit.on_host:
-            core_of.append(-1)
-            continue
-        core = next((c for c in open_cores if _fits(c, unit, need)), None)
+    """Tiles of a block first, each on the latest core with room; then what belongs to them, on the
+    nearest core of the block with room, or on one of the latest chip's worth of cores.
+
+    At most one tile of a linear per core, so that a delivered spike meets one block of synapses.
+    Raises DoesNotFit for a unit beyond a core.
+    """
+    limit, need_of = limits(chip), needs(flow)
+    core_of = [-1] * len(flow.units)
+    block_of: list[int] = []
+    latest: deque[_Core] = deque(maxlen=chip.layout.usable_cores)
+
+    def put(i: int, nearest: Iterable[_Core]) -> None:
+        unit, need = flow.units[i], need_of[i]
+        core = next((c for c in nearest if _fits(c, unit, need)), None)
+        core = core or next((c for c in reversed(latest) if _fits(c, unit, need)), None)
         if core is None:
             _check_alone(unit, need, limit, chip)
-            core = _Core(n_cores, list(limit))
-            open_cores.append(core)
-            n_cores += 1
+            core = _Core(len(block_of), unit.place, list(limit))
+            latest.append(core)
+            block_of.append(unit.block)
         core.free = [have - take for have, take in zip(core.free, need, strict=True)]
         if unit.synapse_bytes:
             core.tiled.add(unit.op)
-        core_of.append(core.index)
-    return Packing(tuple(core_of), n_cores)
+        core_of[i] = core.index
+
+    on_cores = sorted(
+        (i for i, unit in enumerate(flow.units) if not unit.on_host),
+        key=lambda i: flow.units[i].block,
+    )
+    for block, members in groupby(on_cores, key=lambda i: flow.units[i].block):
+        mine = list(members)
+        for i in mine:
+            if flow.units[i].synapse_bytes:
+                put(i, ())
+        for i in mine:
+            if not flow.units[i].synapse_bytes:
+                place = flow.units[i].place
+                own = (c for c in latest if block_of[c.index] == block)
+                put(i, sorted(own, key=lambda c: abs(c.place - place)))
+    return Packing(tuple(core_of), tuple(block_of))
 
 
 def _fits(core: _Core, unit: Unit, need: Need) -> bool:

@@ -1,108 +1,176 @@
-"""Cut the pipeline of logical cores into chips: consecutive cores share a chip.
+"""Cut the pipeline of logical cores into groups, each for one chip.
 
-Neighbours in the pipeline talk most, so runs of consecutive cores keep the messages
-between chips few. Chips are filled in the order of the board: a snake over a
-near-square rectangle of it.
+Neighbours in the pipeline talk most, and blocks of tiles are made to fill a chip
+(compiler.passes.tile), so runs of consecutive cores keep the messages between chips few.
 """
 
 import math
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compiler.passes.pack import Packing
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit
+from hw_models.mesh import Mesh, mesh_of, snake
+
+I64 = NDArray[np.int64]
+
+SPARE_CHIPS = 1.01
+"""Blocks are kept whole if that takes at most 1 % more chips than filling each to the brim."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """The whole system's routers: width x height, of which a chip spans chip_w x chip_h.
+class Board:
+    """The rectangle of chips that a program uses, at the host's corner.
 
-    core = router * cores_per_router + k, routers numbered row by row over the system.
+    room[slot]: live cores of each chip, row by row; 0 where none may be used
     """
 
+    mesh: Mesh
     width: int
     height: int
-    chip_w: int
-    chip_h: int
-    cores_per_router: int
+    room: tuple[int, ...]
 
-    def chip_of(self, core: int) -> int:
-        """Number of the chip (row by row) that holds a core."""
-        router = core // self.cores_per_router
-        x, y = router % self.width // self.chip_w, router // self.width // self.chip_h
-        return y * (self.width // self.chip_w) + x
+    def chip(self, slot: int) -> int:
+        """Number of the chip at a slot."""
+        return slot // self.width * self.mesh.chips_w + slot % self.width
 
-    def cores_of(self, chip: int) -> Iterator[int]:
-        """Cores of a chip along a snake of its routers."""
-        cy, cx = divmod(chip, self.width // self.chip_w)
-        for rx, ry in snake(self.chip_w, self.chip_h):
-            router = (cy * self.chip_h + ry) * self.width + cx * self.chip_w + rx
-            first = router * self.cores_per_router
-            yield from range(first, first + self.cores_per_router)
+    @property
+    def curve(self) -> list[int]:
+        """Slots with room, each a neighbour of the one before where possible."""
+        every = (y * self.width + x for x, y in snake(self.width, self.height))
+        return [slot for slot in every if self.room[slot]]
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """chip_of[logical core]: number of the chip on the board, row by row."""
+    """group_of[logical core]: groups, numbered in pipeline order, each for one chip.
 
-    grid: Grid
-    chip_of: tuple[int, ...]
+    slot_of[group]: a slot of the board with room for it, different ones; where to begin.
+    """
+
+    board: Board
+    group_of: tuple[int, ...]
+    slot_of: tuple[int, ...]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.slot_of)
+
+    @property
+    def sizes(self) -> list[int]:
+        found = Counter(self.group_of)
+        return [found[g] for g in range(self.n_groups)]
 
 
-def grid_of(chip: Chip) -> Grid:
-    """The routers of a target's whole system."""
-    (cw, ch), (rw, rh) = chip.layout.chips, chip.layout.routers
-    return Grid(cw * rw, ch * rh, rw, rh, chip.layout.cores_per_router)
-
-
-def snake(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Every square of a rectangle, each a neighbour of the one before."""
-    for y in range(height):
-        row = range(width) if y % 2 == 0 else range(width - 1, -1, -1)
-        yield from ((x, y) for x in row)
-
-
-def live_cores(grid: Grid, chip: Chip, number: int, dead: Set[int]) -> list[int]:
+def live_cores(mesh: Mesh, chip: Chip, number: int, dead: Set[int]) -> list[int]:
     """Usable cores of one chip that are not dead, along its snake."""
-    every = list(grid.cores_of(number))[: chip.layout.usable_cores]
+    every = list(mesh.cores_of(number))[: chip.layout.usable_cores]
     return [core for core in every if core not in dead]
 
 
-def partition(packing: Packing, chip: Chip, dead: Set[int] = frozenset()) -> Partition:
-    """Fill chip after chip. Raises DoesNotFit when the system has too few live cores."""
-    grid = grid_of(chip)
-    chips_w, chips_h = chip.layout.chips
-    wanted = max(1, -(-packing.n_cores // chip.layout.usable_cores))
-    side = min(chips_w, max(math.isqrt(wanted - 1) + 1, -(-wanted // chips_h)))
-    chip_of: list[int] = []
-    for width in range(side, chips_w + 1):  # wider when dead cores leave the square too small
-        chip_of = []
-        for x, y in snake(width, chips_h):
-            number = y * chips_w + x
-            room = len(live_cores(grid, chip, number, dead))
-            chip_of += [number] * min(room, packing.n_cores - len(chip_of))
-            if len(chip_of) == packing.n_cores:
-                return Partition(grid, tuple(chip_of))
+def board_for(n_cores: int, chip: Chip, dead: Set[int]) -> Board:
+    """The smallest near-square with room. Raises DoesNotFit when the system has too few cores."""
+    mesh = mesh_of(chip)
+    lost = Counter(mesh.chip_of(core) for core in dead if core < mesh.n_cores)
+    most = chip.layout.usable_cores
+
+    def room(number: int) -> int:
+        return len(live_cores(mesh, chip, number, dead)) if lost[number] else most
+
+    wanted = max(1, -(-n_cores // most))
+    for width, height in _near_squares(wanted, mesh.chips_w, mesh.chips_h):
+        rooms = [room(y * mesh.chips_w + x) for y in range(height) for x in range(width)]
+        if sum(rooms) >= n_cores:
+            return Board(mesh, width, height, tuple(rooms))
+    have = sum(room(number) for number in range(mesh.n_chips))
     raise DoesNotFit(
-        f"{packing.n_cores} cores needed, {len(chip_of)} usable on {chips_w * chips_h} chips",
+        f"{n_cores} cores needed, {have} usable on {mesh.n_chips} chips",
         where=chip.name,
-        fix="a target with more chips or larger cores",
+        fix=f"at least {wanted} chips: --set layout.chips={_square(wanted)}, or larger cores",
     )
 
 
+def _near_squares(wanted: int, most_w: int, most_h: int) -> Iterator[tuple[int, int]]:
+    """Rectangles of growing area within the board; the first has room for `wanted` chips."""
+    side = math.isqrt(wanted - 1) + 1
+    width, height = min(side, most_w), min(side, most_h)
+    width = min(most_w, max(width, -(-wanted // height)))
+    height = min(most_h, max(1, -(-wanted // width)))
+    while True:
+        yield width, height
+        if (width, height) == (most_w, most_h):
+            return
+        if height < most_h and (height <= width or width == most_w):
+            height += 1
+        else:
+            width += 1
+
+
+def _square(chips: int) -> str:
+    side = math.isqrt(chips - 1) + 1
+    return f"[{side}, {-(-chips // side)}]"
+
+
+def partition(packing: Packing, chip: Chip, dead: Set[int] = frozenset()) -> Partition:
+    """Groups of consecutive cores, as large as the chips along the board's snake.
+
+    Raises DoesNotFit when the system has too few live cores.
+    """
+    board = board_for(packing.n_cores, chip, dead)
+    rooms = [board.room[slot] for slot in board.curve]
+    full = _fill([1] * packing.n_cores, rooms)
+    sizes = list(Counter(packing.block_of).values())  # blocks come one after another
+    whole = _fill(sizes, rooms)
+    best = whole if whole and len(set(whole)) <= SPARE_CHIPS * len(set(full)) else full
+    used = sorted(set(best))
+    number = {at: group for group, at in enumerate(used)}
+    slots = tuple(board.curve[at] for at in used)
+    return Partition(board, tuple(number[at] for at in best), slots)
+
+
+def _fill(sizes: Sequence[int], rooms: Sequence[int]) -> list[int]:
+    """Room of every core when whole runs of these sizes go into rooms one after another; only a
+    run larger than any room is broken. Empty if the rooms do not suffice."""
+    found: list[int] = []
+    at, free, largest = 0, rooms[0], max(rooms)
+    for size in sizes:
+        left = size
+        while left:
+            if free == 0 or free < left <= largest:
+                at += 1
+                if at == len(rooms):
+                    return []
+                free = rooms[at]
+                continue
+            taken = min(left, free)
+            found += [at] * taken
+            left, free = left - taken, free - taken
+    return found
+
+
 def verify(found: Partition, packing: Packing, chip: Chip, dead: Set[int]) -> None:
-    """Every logical core has a chip of the board; none holds more than its live cores."""
-    if len(found.chip_of) != packing.n_cores:
-        raise Bug(f"{len(found.chip_of)} of {packing.n_cores} cores have a chip", where="partition")
-    columns, rows = chip.layout.chips
-    per_router = chip.layout.cores_per_router
-    for number in set(found.chip_of):
-        if not 0 <= number < columns * rows:
-            raise Bug(f"chip {number} is not on the board", where="partition")
-        lost = sum(found.grid.chip_of(core) == number for core in dead)
-        rw, rh = chip.layout.routers
-        most = min(chip.layout.usable_cores, rw * rh * per_router)
-        spare = rw * rh * per_router - most  # dead cores may be among those not usable anyway
-        if found.chip_of.count(number) > most - max(0, lost - spare):
-            raise Bug(f"more cores on chip {number} than live there", where="partition")
+    """Every logical core has a group; groups fit into the live cores of different chips."""
+    if len(found.group_of) != packing.n_cores:
+        raise Bug(
+            f"{len(found.group_of)} of {packing.n_cores} cores have a chip", where="partition"
+        )
+    board = found.board
+    if board.width > board.mesh.chips_w or board.height > board.mesh.chips_h:
+        raise Bug("the board is larger than the system", where="partition")
+    for slot, room in enumerate(board.room):
+        lost = sum(board.mesh.chip_of(core) == board.chip(slot) for core in dead)
+        every = board.mesh.chip_w * board.mesh.chip_h * board.mesh.cores_per_router
+        if room > min(chip.layout.usable_cores, every - lost):
+            raise Bug(f"chip {board.chip(slot)} has no {room} live cores", where="partition")
+    if set(found.group_of) != set(range(found.n_groups)):
+        raise Bug("a group without cores", where="partition")
+    if len(set(found.slot_of)) != found.n_groups:
+        raise Bug("two groups on one chip", where="partition")
+    for group, size in Counter(found.group_of).items():
+        if size > board.room[found.slot_of[group]]:
+            raise Bug(f"more cores in group {group} than live on its chip", where="partition")

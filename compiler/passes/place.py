@@ -1,49 +1,90 @@
-"""Place every chip's logical cores on its routers, along a snake; skip dead cores."""
+"""Place each chip's cores on its routers: along a snake, then exchanged (passes.settle)."""
 
+import os
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from compiler.passes.partition import Grid, Partition, live_cores
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.budget import Budget
+from compiler.passes.nets import Nets, within
+from compiler.passes.partition import Partition, live_cores
+from compiler.passes.settle import Grid, settle
 from hw_models.chip import Chip
 from hw_models.errors import Bug
+from hw_models.mesh import Mesh, mesh_of
+
+I64 = NDArray[np.int64]
+
+MOVES_PER_CORE = 100
+SHARE_OF_BUDGET = 0.5
+SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """physical[logical core] = core number on the grid; the host sits beside router 0."""
+    """physical[logical core] = core number on the mesh."""
 
-    grid: Grid
+    mesh: Mesh
     physical: tuple[int, ...]
 
     @property
     def host(self) -> int:
-        return self.grid.width * self.grid.height * self.grid.cores_per_router
+        return self.mesh.host
 
     @property
     def n_chips(self) -> int:
-        return len({self.grid.chip_of(c) for c in self.physical})
+        return len(np.unique(self.mesh.chips_of(np.array(self.physical, np.int64))))
 
 
-def place(parts: Partition, chip: Chip, dead: Set[int] = frozenset()) -> Placement:
-    """The n-th logical core of a chip takes the n-th live core of its snake."""
-    cores = {
-        number: iter(live_cores(parts.grid, chip, number, dead)) for number in set(parts.chip_of)
-    }
-    return Placement(parts.grid, tuple(next(cores[number]) for number in parts.chip_of))
+def place(
+    parts: Partition,
+    nets: Nets,
+    chip: Chip,
+    budget: Budget,
+    dead: Set[int] = frozenset(),
+) -> Placement:
+    """Cores on the routers of their chips: fewer bits x links of the mesh."""
+    mesh = mesh_of(chip)
+    group_of = np.array(parts.group_of, np.int64)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(parts.sizes)[:-1])
+    physical = np.empty(group_of.size, np.int64)
+
+    def fill(group: int, local: Nets) -> None:
+        number = parts.board.chip(parts.slot_of[group])
+        cores = mesh.grid_of(number)
+        live = np.searchsorted(cores, live_cores(mesh, chip, number, dead))
+        room = np.zeros(cores.size, np.int64)
+        room[live] = 1
+        grid = Grid(mesh.chip_w, mesh.chip_h, mesh.cores_per_router, room)
+        start = live[: members[group].size]
+        ones, moves = np.ones(start.size, np.int64), MOVES_PER_CORE * start.size
+        found = settle(local, local.near, grid, ones, start, moves, SEED + group, seconds)
+        physical[members[group]] = cores[found]
+
+    workers = os.cpu_count() or 1
+    seconds = SHARE_OF_BUDGET * budget.left * workers / parts.n_groups  # of one chip
+    with ThreadPoolExecutor(workers) as threads:
+        each = within(nets, group_of, parts.n_groups)
+        list(threads.map(fill, range(parts.n_groups), each))
+    return Placement(mesh, tuple(int(core) for core in physical))
 
 
 def verify(placement: Placement, parts: Partition, chip: Chip, dead: Set[int]) -> None:
     """No core twice, none dead, each on the chip it was meant for, no chip beyond its cores."""
-    if len(set(placement.physical)) != len(parts.chip_of):
+    if len(set(placement.physical)) != len(parts.group_of):
         raise Bug("two logical cores on one physical core", where="place")
     if dead & set(placement.physical):
         raise Bug("a dead core is used", where="place")
     columns, (rw, rh) = chip.layout.chips[0], chip.layout.routers
     held: dict[int, int] = {}
-    for core, number in zip(placement.physical, parts.chip_of, strict=True):
+    for core, group in zip(placement.physical, parts.group_of, strict=True):
         y, x = divmod(core // chip.layout.cores_per_router, columns * rw)
-        if number != y // rh * columns + x // rw:
-            raise Bug(f"core {core} is not on chip {number}", where="place")
-        held[number] = held.get(number, 0) + 1
+        slot_y, slot_x = divmod(parts.slot_of[group], parts.board.width)
+        if (x // rw, y // rh) != (slot_x, slot_y):
+            raise Bug(f"core {core} is not on the chip of group {group}", where="place")
+        held[group] = held.get(group, 0) + 1
     if any(n > chip.layout.usable_cores for n in held.values()):
         raise Bug("more cores on a chip than it has", where="place")

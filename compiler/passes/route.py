@@ -1,73 +1,34 @@
-"""Dimension-order multicast trees: along x in the source's row, then along y.
+"""Multicast trees along the routes of the mesh (hw_models.mesh), and proof that they are right.
 
-Every net becomes one tree. Trees are flat arrays of nodes in breadth-first order;
-a node is a router, entered over one link. XY order makes a router of a tree
-reachable over one link only, and keeps link dependencies free of cycles.
+Every net becomes one tree: flat arrays of nodes in breadth-first order. A node is a router, entered
+over one link. What each router's table must hold for them is the next pass.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.trees import ranges
+from compiler.hot.trees import grow
 from compiler.passes.pack import Packing
-from compiler.passes.partition import Grid
 from compiler.passes.place import Placement
-from compiler.tasks import Dataflow, Net
-from hw_models.chip import Chip
-from hw_models.errors import Bug, DoesNotFit
+from compiler.tasks import Dataflow
+from hw_models.errors import Bug
+from hw_models.events import LINKS
+from hw_models.mesh import EAST, NORTH, SOUTH, WEST, Mesh
 
 I32 = NDArray[np.int32]
-EAST, WEST, NORTH, SOUTH = range(4)
-STEP = ((1, 0), (-1, 0), (0, -1), (0, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Numbering of links: one injection link per core, the host's, four per router, to the host."""
-
-    grid: Grid
-
-    @property
-    def n_cores(self) -> int:
-        return self.grid.width * self.grid.height * self.grid.cores_per_router
-
-    @property
-    def host_in(self) -> int:
-        return self.n_cores
-
-    @property
-    def host_out(self) -> int:
-        return self.n_cores + 1 + 4 * self.grid.width * self.grid.height
-
-    @property
-    def n_links(self) -> int:
-        return self.host_out + 1
-
-    def out_of(self, router: int, direction: int) -> int:
-        return self.n_cores + 1 + 4 * router + direction
-
-    def kind(self, link: int) -> str:
-        """Name of a link's kind (hw_models.events.LINKS)."""
-        if link < self.n_cores:
-            return "local"
-        if link in (self.host_in, self.host_out):
-            return "host"
-        router, direction = divmod(link - self.n_cores - 1, 4)
-        x, y = router % self.grid.width, router // self.grid.width
-        dx, dy = STEP[direction]
-        if dx:
-            return "chip_x" if (x // self.grid.chip_w) != ((x + dx) // self.grid.chip_w) else "x"
-        return "chip_y" if (y // self.grid.chip_h) != ((y + dy) // self.grid.chip_h) else "y"
+I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Trees:
     """All trees, one per net of the dataflow, in the nets' order.
 
-    root[tree] first node (or -1: every sink shares the source's core)
+    root[tree] first node (or -1: every sink shares the source's core); a tree's nodes and sinks
+    are contiguous, in the order of the trees
     source[tree] core that injects; first_local/last_local[tree] sinks on that core (values, sums)
     link, first_child, last_child, first_sink, last_sink[node]; ranges are half open
     sink_core, sink_task, sink_base[sink]; base is added to the net's own channel or neuron number
@@ -87,163 +48,168 @@ class Trees:
     sink_base: I32
 
 
-@dataclass(slots=True)
-class _Builder:
-    links: Links
-    trees: list[tuple[int, int, int, int]]
-    nodes: list[list[int]]
-    sinks: list[tuple[int, int, int]]
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Every net's sinks, net after net: first[net] .. first[net + 1] are the tasks `task`."""
+
+    first: I64
+    task: I64
+
+    @property
+    def net(self) -> I64:
+        """Net of every sink."""
+        return np.repeat(np.arange(self.first.size - 1), np.diff(self.first))
 
 
-def core_of_task(flow: Dataflow, packing: Packing, placement: Placement) -> list[int]:
+def sinks_of(flow: Dataflow) -> Sinks:
+    sizes = np.fromiter((len(net.sinks) for net in flow.nets), np.int64, len(flow.nets))
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    every = (sink for net in flow.nets for sink in net.sinks)
+    return Sinks(first, np.fromiter(every, np.int64, int(first[-1])))
+
+
+def core_of_task(flow: Dataflow, packing: Packing, placement: Placement) -> I64:
     """Physical core of every task; the host's number for tasks on the host."""
-    cores = [placement.host] * len(flow.tasks)
+    cores = np.full(len(flow.tasks), placement.mesh.host, np.int64)
     for unit, logical in zip(flow.units, packing.core_of, strict=True):
-        for task in unit.tasks:
-            cores[task] = placement.host if logical < 0 else placement.physical[logical]
+        if logical >= 0:
+            cores[list(unit.tasks)] = placement.physical[logical]
     return cores
 
 
-def sink_base(flow: Dataflow, net: Net, sink: int) -> int:
+def _sink_base(flow: Dataflow, sinks: Sinks) -> I64:
     """What turns a net's channel or neuron number into the sink's own row or neuron."""
-    task = flow.tasks[sink]
-    if net.message == "spike" and task.tile is not None:
-        return -task.tile.pre
-    if net.message == "partial" and task.neurons is not None:
-        return -task.neurons[0]
-    return 0
+    kind = np.array([net.message for net in flow.nets])[sinks.net]
+    row = np.array([t.tile.pre if t.tile else 0 for t in flow.tasks], np.int64)[sinks.task]
+    neuron = np.array([t.neurons[0] if t.neurons else 0 for t in flow.tasks], np.int64)
+    return np.select([kind == "spike", kind == "partial"], [-row, -neuron[sinks.task]], 0)
 
 
-def route(flow: Dataflow, packing: Packing, placement: Placement, chip: Chip) -> Trees:
-    """One tree per net. Raises DoesNotFit when a router's table has too few entries."""
-    links = Links(placement.grid)
+def route(flow: Dataflow, packing: Packing, placement: Placement) -> Trees:
+    """One tree per net."""
+    mesh = placement.mesh
     cores = core_of_task(flow, packing, placement)
-    out = _Builder(links, [], [], [])
-    entries: dict[int, int] = defaultdict(int)
-    for net in flow.nets:
-        source = cores[net.source]
-        sinks = [(cores[s], s, sink_base(flow, net, s)) for s in net.sinks]
-        local = [s for s in sinks if s[0] == source and net.message != "spike"]
-        remote = [s for s in sinks if s not in local]
-        first = len(out.sinks)
-        out.sinks += local
-        root = -1
-        if remote:
-            root = len(out.nodes)
-            for router in _grow(out, source, remote):
-                entries[router] += 1
-        out.trees.append((root, source, first, first + len(local)))
-    for router, used in sorted(entries.items()):
-        if used > chip.core.table_entries:
-            raise DoesNotFit(
-                f"{used} trees pass the router, its table has {chip.core.table_entries} entries",
-                where=f"router ({router % links.grid.width}, {router // links.grid.width})",
-                fix="--set core.table_entries=... or a target with larger tables",
-            )
-    columns = [np.array(c, np.int32) for c in zip(*out.trees, strict=True)]
-    nodes = [np.array(c, np.int32) for c in zip(*out.nodes, strict=True)]
-    ends = [np.array(c, np.int32) for c in zip(*out.sinks, strict=True)]
-    return Trees(*columns, *nodes, *ends)
+    sinks = sinks_of(flow)
+    source = cores[np.fromiter((net.source for net in flow.nets), np.int64, len(flow.nets))]
+    goal = cores[sinks.task]
+    # a core's spikes to itself go out and come back: the axon table is behind the network
+    quiet = np.array([net.message != "spike" for net in flow.nets], bool)[sinks.net]
+    order, tree, node = grow(
+        sinks.first,
+        np.where(goal == mesh.host, -1, mesh.routers_of(goal)),
+        quiet & (goal == source[sinks.net]),
+        mesh.routers_of(source),
+        np.where(source == mesh.host, mesh.host_in, source),
+        mesh.host_out,
+        _constants(mesh),
+    )
+    columns = (
+        *(tree[:, 0], source, tree[:, 1], tree[:, 2]),
+        *node.T,
+        *(goal[order], sinks.task[order], _sink_base(flow, sinks)[order]),
+    )
+    return Trees(*(np.ascontiguousarray(c, np.int32) for c in columns))
 
 
-def _router_of(links: Links, core: int) -> int:
-    """The host is attached to router 0."""
-    return 0 if core == links.n_cores else core // links.grid.cores_per_router
+def _constants(mesh: Mesh) -> I64:
+    """As compiler.hot.trees.next_hop takes them."""
+    sizes = (mesh.width, mesh.chip_w, mesh.chip_h, mesh.chips_w)
+    return np.array([*sizes, mesh.first_mesh_link, mesh.first_chip_link], np.int64)
 
 
-def _grow(out: _Builder, source: int, sinks: list[tuple[int, int, int]]) -> list[int]:
-    """Append the nodes and sinks of one tree; return the routers it passes."""
-    links, width = out.links, out.links.grid.width
-    start = _router_of(links, source)
-    children: dict[int, dict[int, int]] = {start: {}}  # router -> direction -> router
-    at: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for sink in sinks:
-        router = _router_of(links, sink[0])
-        at[router].append(sink)
-        here = start
-        while here != router:
-            x, y, gx, gy = here % width, here // width, router % width, router // width
-            if x != gx:
-                direction = EAST if gx > x else WEST
-            else:
-                direction = SOUTH if gy > y else NORTH
-            dx, dy = STEP[direction]
-            ahead = here + dx + dy * width
-            children[here][direction] = ahead
-            children.setdefault(ahead, {})
-            here = ahead
-    first_link = links.host_in if source == links.n_cores else source
-    queue = [(start, first_link)]
-    base = len(out.nodes)
-    for router, link in queue:  # grows while it is walked: breadth first
-        first_child = base + len(queue)
-        queue += [(r, links.out_of(router, d)) for d, r in sorted(children[router].items())]
-        last_child = base + len(queue)
-        here_sinks = [s for s in at[router] if s[0] != links.n_cores]
-        first_sink = len(out.sinks)
-        out.sinks += here_sinks
-        out.nodes.append([link, first_child, last_child, first_sink, len(out.sinks)])
-    host = [s for s in at[0] if s[0] == links.n_cores] if 0 in at else []
-    if host:
-        _host_leaf(out, base, queue, host)
-    return [router for router, _ in queue]
+def tree_of_node(trees: Trees) -> I64:
+    """Trees' nodes lie one tree after another."""
+    rooted = np.flatnonzero(trees.root >= 0)
+    ends = np.append(trees.root[rooted[1:]], trees.link.size) if rooted.size else rooted
+    return np.repeat(rooted, ends - trees.root[rooted])
 
 
-def _host_leaf(
-    out: _Builder, base: int, queue: list[tuple[int, int]], host: list[tuple[int, int, int]]
-) -> None:
-    """The host hangs below router 0 on a link of its own; trees to it have no other leaf."""
-    leaf, first = len(out.nodes), len(out.sinks)
-    out.sinks += host
-    out.nodes.append([out.links.host_out, leaf + 1, leaf + 1, first, len(out.sinks)])
-    parent = base + [r for r, _ in queue].index(0)
-    if out.nodes[parent][1] != out.nodes[parent][2]:
-        raise Bug("a tree to the host goes on beyond router 0", where="route")
-    out.nodes[parent][1:3] = [leaf, leaf + 1]
+def parent_of_node(trees: Trees) -> I64:
+    """Node above every node; -1 for a root."""
+    parent = np.full(trees.link.size, -1, np.int64)
+    sizes = trees.last_child - trees.first_child
+    held = np.repeat(np.arange(sizes.size), sizes)
+    parent[ranges(trees.first_child, trees.last_child)] = held
+    return parent
 
 
 def verify(trees: Trees, flow: Dataflow, packing: Packing, placement: Placement) -> None:
-    """Replay every tree by the geometry of its links; each net reaches exactly its sinks' cores."""
-    links = Links(placement.grid)
+    """Replay every tree by the geometry of its links; each net reaches exactly its sinks."""
+    mesh, links = placement.mesh, placement.mesh.links
     cores = core_of_task(flow, packing, placement)
-    width = links.grid.width
-    for i, net in enumerate(flow.nets):
-        found = [
-            (int(trees.sink_task[s]), int(trees.sink_core[s]), int(trees.sink_base[s]))
-            for s in range(trees.first_local[i], trees.last_local[i])
-        ]
-        if any(core != cores[net.source] for _, core, _ in found):
-            raise Bug(f"net {i} has a local sink elsewhere", where="route")
-        todo = [] if trees.root[i] < 0 else [int(trees.root[i])]
-        injection = links.host_in if cores[net.source] == links.n_cores else cores[net.source]
-        if trees.source[i] != cores[net.source] or (todo and trees.link[todo[0]] != injection):
-            raise Bug(f"net {i} does not begin at core {cores[net.source]}", where="route")
-        turned: dict[int, bool] = {}  # node -> has moved along y
-        seen: set[int] = set()
-        while todo:
-            node = todo.pop()
-            if node in seen:
-                raise Bug(f"net {i} comes back to node {node}", where="route")
-            seen.add(node)
-            link = int(trees.link[node])
-            router = _end_of(links, link, width)
-            for s in range(trees.first_sink[node], trees.last_sink[node]):
-                core = int(trees.sink_core[s])
-                if (-1 if core == links.n_cores else core // links.grid.cores_per_router) != router:
-                    raise Bug(f"net {i} leaves core {core} at router {router}", where="route")
-                found.append((int(trees.sink_task[s]), core, int(trees.sink_base[s])))
-            for child in range(trees.first_child[node], trees.last_child[node]):
-                step = int(trees.link[child])
-                if step != links.host_out:
-                    start, direction = divmod(step - links.n_cores - 1, 4)
-                    if start != router:
-                        raise Bug(f"net {i} jumps from router {router} to {start}", where="route")
-                    if turned.get(node, False) and direction in (EAST, WEST):
-                        raise Bug(f"net {i} turns from y to x", where="route")
-                    turned[child] = direction in (NORTH, SOUTH)
-                todo.append(child)
-        if sorted(found) != sorted((s, cores[s], sink_base(flow, net, s)) for s in net.sinks):
-            raise Bug(f"net {i} reaches {found}, meant for {net.sinks}", where="route")
+    source = cores[[net.source for net in flow.nets]]
+    tree, parent = tree_of_node(trees), parent_of_node(trees)
+    if (trees.source != source).any():
+        net = int(np.flatnonzero(trees.source != source)[0])
+        raise Bug(f"net {net} does not begin at core {source[net]}", where="route")
+    # every link begins where the one before it ends
+    begins = np.where(
+        parent < 0, mesh.n_routers + source[tree], links.end[trees.link[np.maximum(parent, 0)]]
+    )
+    _hold(links.kind[trees.link] >= 0, tree, "uses a link that does not exist")
+    _hold(links.begin[trees.link] == begins, tree, "jumps")
+    _hold((parent >= 0) | (trees.root[tree] == np.arange(tree.size)), tree, "has two roots")
+    _hold(parent < np.arange(tree.size), tree, "comes back to a node")
+    _check_turns(trees, tree, parent, mesh)
+    _check_ends(trees, tree, flow, cores, mesh)
+
+
+def _hold(rule: NDArray[np.bool_], tree: I64, what: str) -> None:
+    if not rule.all():
+        raise Bug(f"net {int(tree[np.flatnonzero(~rule)[0]])} {what}", where="route")
+
+
+def _check_turns(trees: Trees, tree: I64, parent: I64, mesh: Mesh) -> None:
+    """x before y on a chip, and between chips; never back."""
+    kind = mesh.links.kind[trees.link]
+    side = (trees.link - mesh.first_mesh_link) % 4  # chip links follow in the same order
+    along_y = np.isin(side, (NORTH, SOUTH))
+    above = np.maximum(parent, 0)
+    moving = (kind > LINKS.index("local")) & (kind < LINKS.index("host"))
+    between = kind >= LINKS.index("chip_x")
+    turning = (parent >= 0) & moving & moving[above] & (between[above] == between)
+    _hold(~(turning & along_y[above] & ~along_y), tree, "turns from y to x")
+    opposite = np.array([WEST, EAST, SOUTH, NORTH])
+    _hold(~(turning & (side == opposite[side[above]])), tree, "turns back")
+
+
+def _check_ends(trees: Trees, tree: I64, flow: Dataflow, cores: I64, mesh: Mesh) -> None:
+    """Sinks hang where their links end, and are the net's own with the right base."""
+    local = ranges(trees.first_local, trees.last_local)
+    remote = ranges(trees.first_sink, trees.last_sink)
+    if not np.array_equal(np.sort(np.append(local, remote)), np.arange(trees.sink_core.size)):
+        raise Bug("a sink below two nodes, or below none", where="route")
+    net = np.empty(trees.sink_core.size, np.int64)
+    net[local] = np.repeat(np.arange(trees.root.size), trees.last_local - trees.first_local)
+    net[remote] = np.repeat(tree, trees.last_sink - trees.first_sink)
+    node = np.repeat(np.arange(tree.size), trees.last_sink - trees.first_sink)
+    core = trees.sink_core.astype(np.int64)
+    _hold(core == cores[trees.sink_task], net, "has a sink on another core than its task")
+    _hold(core[local] == trees.source[net[local]], net[local], "has a local sink elsewhere")
+    place = np.where(core == mesh.host, mesh.n_routers + mesh.host, mesh.routers_of(core))
+    behind = mesh.links.end[trees.link[node]]
+    _hold(place[remote] == behind, net[remote], "leaves at a router that is not its sink's")
+    _check_meant(trees, net, flow)
+
+
+def _check_meant(trees: Trees, net: I64, flow: Dataflow) -> None:
+    """Every net has the sinks that it was given, each with its own first row or neuron."""
+    row = np.array([t.tile.pre if t.tile else 0 for t in flow.tasks], np.int64)
+    neuron = np.array([t.neurons[0] if t.neurons else 0 for t in flow.tasks], np.int64)
+    shift = {"spike": -row, "partial": -neuron, "value": np.zeros_like(row)}
+    meant = np.array(
+        [(i, sink) for i, own in enumerate(flow.nets) for sink in own.sinks], np.int64
+    ).reshape(-1, 2)
+    order = np.lexsort((trees.sink_task, net))
+    found = np.stack([net, trees.sink_task], axis=1)[order]
+    if not np.array_equal(found, meant[np.lexsort(meant.T[::-1])]):
+        raise Bug("nets do not reach the sinks that they are meant for", where="route")
+    kind = np.array([own.message for own in flow.nets])[found[:, 0]]
+    base = trees.sink_base[order]
+    for name, own_shift in shift.items():
+        wrong = np.flatnonzero((kind == name) & (base != own_shift[found[:, 1]]))
+        if wrong.size:
+            raise Bug(f"net {found[wrong[0], 0]} shifts its {name} wrongly", where="route")
 
 
 def verify_deadlock_free(trees: Trees) -> None:
@@ -251,21 +217,11 @@ def verify_deadlock_free(trees: Trees) -> None:
 
     Forks count: a node's link depends on every child's link (Dally and Seitz, 1987).
     """
+    parent = parent_of_node(trees)
+    below = np.flatnonzero(parent >= 0)
+    pairs = np.stack([trees.link[parent[below]], trees.link[below]], axis=1)
     waits = nx.DiGraph()
-    for node, link in enumerate(trees.link):
-        ahead = range(trees.first_child[node], trees.last_child[node])
-        waits.add_edges_from((int(link), int(trees.link[child])) for child in ahead)
+    waits.add_edges_from(np.unique(pairs, axis=0).tolist())
     if not nx.is_directed_acyclic_graph(waits):
         cycle = [a for a, _ in nx.find_cycle(waits)]
         raise Bug(f"links {cycle} wait for each other", where="route")
-
-
-def _end_of(links: Links, link: int, width: int) -> int:
-    """Router where a link ends; -1 for the host."""
-    if link == links.host_out:
-        return -1
-    if link <= links.host_in:
-        return _router_of(links, link)
-    router, direction = divmod(link - links.n_cores - 1, 4)
-    dx, dy = STEP[direction]
-    return router + dx + dy * width

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.trees import tree_of_sink
 from compiler.graph import Graph
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
-from compiler.passes.route import Links, Trees, core_of_task
+from compiler.passes.route import Trees, core_of_task
+from compiler.passes.router_tables import RouterTables
 from compiler.program import HOST, I64, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Tables
 from compiler.tasks import Dataflow, Net, Task
 from hw_models.chip import Chip
 from hw_models.errors import Bug
-from hw_models.events import KINDS, LINKS
+from hw_models.events import KINDS
 
 KIND_INDEX = {kind: i for i, kind in enumerate(KINDS)}
 CLASS = {"spike": SPIKE, "partial": PARTIAL, "value": VALUE}
@@ -35,7 +37,7 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
     if task.tile is not None:
         sums = task.tile.n_post * task.tile.groups
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
-    if task.neurons is not None:
+    if task.neurons is not None and task.gathers:
         work["neuron_update"] = task.neurons[1]
     if task.channels is not None:
         work["encode"] = task.channels[1]
@@ -65,6 +67,7 @@ def schedule(
     packing: Packing,
     placement: Placement,
     trees: Trees,
+    routers: RouterTables,
     chip: Chip,
 ) -> Tables:
     """Tables in task order; each task's emissions in the order its nets were made."""
@@ -81,12 +84,11 @@ def schedule(
         for kind, n in sorted(counts.items())
     ]
     work = np.array(rows, np.int64).reshape(-1, 4).T
-    links = Links(placement.grid)
     used = np.unique(trees.link)
-    kinds = np.full(links.n_links, -1, np.int8)
-    kinds[used] = [LINKS.index(links.kind(int(link))) for link in used]
+    kinds = np.full(placement.mesh.n_links, -1, np.int8)
+    kinds[used] = placement.mesh.links.kind[used]
     return Tables(
-        task_core=np.array(core_of_task(flow, packing, placement), np.int32),
+        task_core=core_of_task(flow, packing, placement).astype(np.int32),
         **columns,
         task_emit=np.cumsum([0] + [len(mine) for mine in emits]).astype(np.int32),
         emit_tree=_i32(tree for tree, _ in order),
@@ -99,6 +101,7 @@ def schedule(
         tree_first_local=trees.first_local,
         tree_last_local=trees.last_local,
         tree_task=_i32(net.source for net in flow.nets),
+        tree_key=routers.key.astype(np.int32),
         node_link=trees.link,
         node_first_child=trees.first_child,
         node_last_child=trees.last_child,
@@ -111,6 +114,10 @@ def schedule(
         work_kind=work[1].astype(np.int32),
         work_count=work[2],
         work_ring=work[3].astype(np.int32),
+        entry_router=routers.entries.router.astype(np.int32),
+        entry_key=routers.entries.key.astype(np.int32),
+        entry_mask=routers.entries.mask.astype(np.int32),
+        entry_ports=routers.entries.ports.astype(np.int32),
         link_kind=kinds,
     )
 
@@ -135,10 +142,12 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     for net in flow.nets:
         periods[net.source] = max(periods[net.source], net.period)
     rows: list[tuple[int, ...]] = []
-    for task, sends in zip(flow.tasks, periods, strict=True):
+    state_of = _state(flow)
+    for i, (task, sends) in enumerate(zip(flow.tasks, periods, strict=True)):
         ring, tile = task.ring, task.tile
         index, stage = stages.get(task.op, (-1, None))
-        linear = tile.linear if tile else (stage.linear if stage and task.neurons else None)
+        # a task that only adds sums up belongs to their linear's operation
+        linear = stage.linear if stage and task.neurons else task.op
         work, per_token = static_work(task)
         neurons = (tile.post, tile.n_post) if tile else (task.neurons or (0, 0))
         rows.append(
@@ -153,45 +162,56 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 duration_ps(task, chip, work),
                 chip.timing.vector_ps * _instructions(per_token),
                 index if task.gathers else -1,
-                linears[linear] if linear else -1,
+                linears.get(str(linear), -1) if neurons[1] else -1,
                 *neurons,
                 *((tile.pre, tile.n_pre) if tile else (0, 0)),
                 *(task.channels or (0, 0)),
                 sites[stage.site] if stage and task.channels and hasattr(stage, "site") else -1,
+                state_of[i],
             )
         )
     names = (
         *("kind", "op", "need", "extra", "period", "residue", "window", "ps", "ring_ps"),
         *("gathers", "linear", "neuron_lo", "neuron_n", "pre", "n_pre"),
-        *("channel_lo", "channel_n", "site"),
+        *("channel_lo", "channel_n", "site", "state"),
     )
-    wide = {"need", "extra", "ps", "ring_ps"}
+    wide = {"need", "extra", "ps", "ring_ps", "state"}
     return {
         f"task_{name}": np.array(column, np.int64 if name in wide else np.int32)
         for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
 
 
+def _state(flow: Dataflow) -> list[int]:
+    """Bytes that a unit takes of its core's state memory, charged to its first task."""
+    found = [0] * len(flow.tasks)
+    for unit in flow.units:
+        found[unit.tasks[0]] = unit.state_bytes
+    return found
+
+
 def verify(tables: Tables) -> None:
-    """Whatever is sent arrives where it is awaited: walk every tree, add up, compare with needs.
+    """Whatever is sent arrives where it is awaited: add up what reaches every task, compare.
 
     What the stripes of a KV ring await depends on the token: checked for every residue.
     """
     t = tables
-    n_tasks = t.task_core.size
-    always = np.zeros(n_tasks, np.int64)
-    some: dict[tuple[int, int], I64] = {}  # (period, residue) -> units by task
-    for emit, tree in enumerate(t.emit_tree):
-        units = 1 if t.emit_class[emit] == SPIKE else int(t.emit_n[emit])
-        due, residue = always, int(t.emit_residue[emit])
-        if residue >= 0:
-            key = (int(t.task_period[t.tree_task[tree]]), residue)
-            due = some.setdefault(key, np.zeros(n_tasks, np.int64))
-        np.add.at(due, t.sink_task[_reached(t, tree)], units)
-    _compare(always, t.task_need)
-    for (period, residue), due in some.items():
+    owner = tree_of_sink(t)
+    carries = np.empty((t.tree_root.size, 3), np.int64)  # units, period, residue
+    units = np.where(t.emit_class == SPIKE, 1, t.emit_n)
+    period = t.task_period[t.tree_task[t.emit_tree]]
+    carries[t.emit_tree] = np.stack([units, period, t.emit_residue], axis=1)
+    reach = carries[owner]  # by sink
+    always = reach[:, 2] < 0
+    _compare(_arriving(t, always, reach[:, 0]), t.task_need)
+    for period, residue in np.unique(reach[~always, 1:], axis=0).tolist():
+        due = (reach[:, 1] == period) & (reach[:, 2] == residue)
         mine = (t.task_period == period) & (t.task_residue == residue)
-        _compare(due, np.where(mine, t.task_extra, 0))
+        _compare(_arriving(t, due, reach[:, 0]), np.where(mine, t.task_extra, 0))
+
+
+def _arriving(t: Tables, which: NDArray[np.bool_], units: I64) -> I64:
+    return np.bincount(t.sink_task[which], units[which], t.task_core.size).astype(np.int64)
 
 
 def _compare(due: I64, awaited: I64) -> None:
@@ -199,14 +219,3 @@ def _compare(due: I64, awaited: I64) -> None:
     if wrong.size:
         task = int(wrong[0])
         raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
-
-
-def _reached(t: Tables, tree: int) -> list[int]:
-    """Sinks of one tree."""
-    found = list(range(t.tree_first_local[tree], t.tree_last_local[tree]))
-    todo = [int(t.tree_root[tree])] if t.tree_root[tree] >= 0 else []
-    while todo:
-        node = todo.pop()
-        found += range(t.node_first_sink[node], t.node_last_sink[node])
-        todo += range(t.node_first_child[node], t.node_last_child[node])
-    return found

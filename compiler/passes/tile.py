@@ -3,23 +3,16 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compiler.graph import Graph, Linear
+from compiler.passes.aspect import GROUP, Load, Shape, choose, groups, tile_state_bytes
 from compiler.passes.encode import SiteCode
+from compiler.statistics import SiteStats
 from compiler.tasks import Tile
 from hw_models.chip import Chip
-from hw_models.errors import Bug, DoesNotFit
-
-GROUP = 128
-"""Inputs per mantissa; tiles begin and end on its borders (DESIGN 3.3)."""
-
-
-def groups(n_pre: int) -> int:
-    return -(-n_pre // GROUP)
-
-
-def tile_state_bytes(n_pre: int, n_post: int, token_slots: int) -> int:
-    """Mantissas (int16) and accumulators (int32 per slot) of a tile."""
-    return n_post * groups(n_pre) * (2 + 4 * token_slots)
+from hw_models.errors import Bug
 
 
 def partial_bits(bound: float) -> int:
@@ -28,93 +21,93 @@ def partial_bits(bound: float) -> int:
 
 
 def tile(
-    graph: Graph, codes: tuple[SiteCode, ...], chip: Chip, spikes_per_channel: float
+    graph: Graph, codes: tuple[SiteCode, ...], chip: Chip, statistics: SiteStats
 ) -> tuple[Tile, ...]:
-    """Tiles of every linear, column blocks outermost: the aspect with the fewest bits sent.
+    """Tiles of every linear in the order of passes.aspect; every chip's worth of them is a block.
 
     Raises DoesNotFit when not even one neuron with one group of inputs fits a core.
     """
+    by_site = {code.site: code for code in codes}
     tiles: list[Tile] = []
-    for linear, code in zip(graph.linears, codes, strict=True):
-        width, height = _aspect(linear, code, chip, spikes_per_channel)
-        tiles += [
-            Tile(linear.name, pre, n_pre, post, n_post, groups(n_pre))
-            for post, n_post in _cut(linear.n_post, height)
-            for pre, n_pre in _cut(linear.n_pre, width)
-        ]
+    filled = 0.0  # cores so far
+    for linear in graph.linears:
+        shape = choose(linear, _load(by_site[linear.site], chip, statistics), chip)
+        for pre, n_pre, post, n_post in _cut(linear, shape):
+            block = int(filled / chip.layout.usable_cores)
+            tiles.append(Tile(linear.name, pre, n_pre, post, n_post, groups(n_pre), block))
+            filled += _share(tiles[-1], chip)
     return tuple(tiles)
 
 
-def _cut(n: int, size: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(size, n - start)) for start in range(0, n, size))
-
-
-def _tallest(linear: Linear, width: int, chip: Chip) -> int:
-    """Most neurons a tile of `width` inputs can have; a multiple of the linear's align."""
+def _share(tile: Tile, chip: Chip) -> float:
+    """Of a core; two tiles of more than half share none."""
     core = chip.core
-    fits = min(
-        core.synapse_memory // width,
-        core.state_memory // tile_state_bytes(width, 1, core.token_slots),
-        core.neurons,
-        linear.n_post,
+    share = max(
+        tile.n_pre * tile.n_post / core.synapse_memory,
+        tile.n_pre / core.in_axons,
+        tile.n_post / core.neurons,
+        tile_state_bytes(tile.n_pre, tile.n_post, core.token_slots) / core.state_memory,
     )
-    return fits // linear.align * linear.align
+    return 1.0 if share > 0.5 else share
 
 
-def _aspect(
-    linear: Linear, code: SiteCode, chip: Chip, spikes_per_channel: float
-) -> tuple[int, int]:
-    """(inputs, neurons) of a tile: fewest tiles first, then fewest bits delivered per token."""
-    spike = chip.formats["spike"]
-    partial = chip.formats["partial"]
-    spike_bits = linear.n_pre * spikes_per_channel * (spike.header_bits + code.payload_bits)
-    partial_bits_each = partial.header_bits / partial.values_per_message + partial_bits(code.bound)
-    best: tuple[float, float] | None = None
-    chosen = (0, 0)
-    for n_groups in range(1, groups(linear.n_pre) + 1):
-        width = min(n_groups * GROUP, linear.n_pre)
-        if width > chip.core.in_axons:
-            break
-        tallest = _tallest(linear, width, chip)
-        if tallest < linear.align:
-            break
-        columns, rows = -(-linear.n_post // tallest), -(-linear.n_pre // width)
-        per_column = -(-linear.n_post // (columns * linear.align)) * linear.align
-        cost = (columns * rows, spike_bits * columns + partial_bits_each * linear.n_post * rows)
-        if best is None or cost < best:
-            best, chosen = cost, (width, per_column)
-    if best is None:
-        need = min(GROUP, linear.n_pre) * linear.align
-        raise DoesNotFit(
-            f"{min(GROUP, linear.n_pre)} inputs of one neuron need {need} bytes of synapse memory, "
-            f"{tile_state_bytes(GROUP, linear.align, chip.core.token_slots)} of state and "
-            f"{min(GROUP, linear.n_pre)} in-axons; a core of {chip.name} has "
-            f"{chip.core.synapse_memory}, {chip.core.state_memory} and {chip.core.in_axons}",
-            where=linear.name,
-            fix="--set core.synapse_memory=... or a target with larger cores",
-        )
-    return chosen
+def _load(code: SiteCode, chip: Chip, statistics: SiteStats) -> Load:
+    width = chip.links["x"].flit_bits
+
+    def in_flits(bits: int) -> int:
+        return -(-bits // width) * width
+
+    spike, partial = chip.formats["spike"], chip.formats["partial"]
+    per = partial.values_per_message
+    full = in_flits(partial.header_bits + per * partial_bits(code.bound))
+    spike_bits = in_flits(spike.header_bits + code.payload_bits)
+    return Load(statistics.rate(code.coding, code.dense), spike_bits, full / per)
+
+
+def _cut(linear: Linear, shape: Shape) -> Iterator[tuple[int, int, int, int]]:
+    """(pre, n_pre, post, n_post): strip by strip, row by row."""
+    rows, columns = _ranges(linear.n_pre, shape.width), _ranges(linear.n_post, shape.height)
+    for first in range(0, len(columns), shape.along):
+        for pre, n_pre in rows:
+            for post, n_post in columns[first : first + shape.along]:
+                yield pre, n_pre, post, n_post
+
+
+def _ranges(n: int, size: int) -> list[tuple[int, int]]:
+    return [(lo, min(size, n - lo)) for lo in range(0, n, size)]
 
 
 def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip) -> None:
     """Each tile fits a core and each synapse lies in exactly one tile (counted, not derived)."""
+    of: dict[str, list[tuple[int, int, int, int]]] = {lin.name: [] for lin in graph.linears}
+    for t in tiles:
+        of[t.linear].append((t.pre, t.n_pre, t.post, t.n_post))
     for linear in graph.linears:
-        mine = [t for t in tiles if t.linear == linear.name]
-        # sweep the rows: between two borders, the tiles present must cover the inputs once
-        borders = sorted({t.post for t in mine} | {t.post + t.n_post for t in mine})
-        if not borders or (borders[0], borders[-1]) != (0, linear.n_post):
-            raise Bug("tiles do not span the neurons", where=linear.name)
-        for post in borders[:-1]:
-            row = sorted((t.pre, t.n_pre) for t in mine if t.post <= post < t.post + t.n_post)
-            reached = 0
-            for pre, n_pre in row:
-                if pre != reached:
-                    raise Bug(f"gap or overlap at ({reached}, {post})", where=linear.name)
-                reached = pre + n_pre
-            if reached != linear.n_pre:
-                raise Bug(f"inputs end at {reached} for neuron {post}", where=linear.name)
-        for t in mine:
-            if t.pre % GROUP or t.post % linear.align or t.n_post % linear.align:
-                raise Bug(f"tile at ({t.pre}, {t.post}) cuts a group or a channel", where=t.linear)
-            if t.n_pre * t.n_post > chip.core.synapse_memory or t.n_pre > chip.core.in_axons:
-                raise Bug(f"tile {t.n_pre}x{t.n_post} is larger than a core", where=t.linear)
+        _covers(linear, np.array(of[linear.name], np.int64).reshape(-1, 4))
+    aligned = {lin.name: lin.align for lin in graph.linears}
+    for t in tiles:
+        if t.pre % GROUP or t.post % aligned[t.linear] or t.n_post % aligned[t.linear]:
+            raise Bug(f"tile at ({t.pre}, {t.post}) cuts a group or a channel", where=t.linear)
+        if t.n_pre * t.n_post > chip.core.synapse_memory or t.n_pre > chip.core.in_axons:
+            raise Bug(f"tile {t.n_pre}x{t.n_post} is larger than a core", where=t.linear)
+
+
+def _covers(linear: Linear, blocks: NDArray[np.int64]) -> None:
+    """Paint the matrix on the raster of all borders: every field exactly once."""
+    pre, n_pre, post, n_post = blocks.T
+    x = np.unique(np.concatenate([[0, linear.n_pre], pre, pre + n_pre]))
+    y = np.unique(np.concatenate([[0, linear.n_post], post, post + n_post]))
+    if x[0] < 0 or y[0] < 0 or x[-1] > linear.n_pre or y[-1] > linear.n_post:
+        raise Bug("a tile reaches beyond the matrix", where=linear.name)
+    # differences of a two-dimensional prefix sum: + at a block's corner, - behind it
+    paint = np.zeros((y.size + 1, x.size + 1), np.int64)
+    left, right = np.searchsorted(x, pre), np.searchsorted(x, pre + n_pre)
+    top, bottom = np.searchsorted(y, post), np.searchsorted(y, post + n_post)
+    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1)):
+        np.add.at(paint, (rows, columns), sign)
+    np.add.at(paint, (bottom, right), 1)
+    times = paint.cumsum(0).cumsum(1)[: y.size - 1, : x.size - 1]
+    if (times != 1).any():
+        row, column = np.argwhere(times != 1)[0]
+        what = "gap" if times[row, column] == 0 else "overlap"
+        raise Bug(f"{what} at ({x[column]}, {y[row]})", where=linear.name)

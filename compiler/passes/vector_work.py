@@ -34,16 +34,20 @@ def magnitude(n: int) -> Counter[str]:
     return scaled(n, add=2, read=1)
 
 
-def gla(heads: int, d: int) -> tuple[Counter[str], dict[str, int]]:
-    """State update, read and norm of `heads` query heads that share one key, value and gate."""
-    state = heads * d * d
-    work = scaled(state, mul=3, add=2)
-    # max(k, 0); log-sigmoid, division by the normalizer, exp: once per key channel
-    work += scaled(d, exp=3, add=2, div=1)
-    # max(q, 0) and 1 / sqrt(d); the squares that the norm sums
-    work += scaled(heads * d, mul=2, add=2, read=3, write=1)
-    work += normalise(heads * d, norms=heads)
-    return work, {"state_read": 4 * state, "state_write": 4 * state}
+def decay(d: int) -> Counter[str]:
+    """Of one group: max(k, 0); log-sigmoid, division by the normalizer, exp: per key channel."""
+    return scaled(d, exp=3, add=2, div=1)
+
+
+def gla_query(heads: int, d: int) -> Counter[str]:
+    """max(q, 0) and 1 / sqrt(d); the squares that the norm sums."""
+    return scaled(heads * d, mul=2, add=2, read=3, write=1)
+
+
+def gla_state(keys: int, columns: int) -> tuple[Counter[str], dict[str, int]]:
+    """S = exp(g) S + k v^T and q S over keys x columns of state (of one or several heads)."""
+    state = keys * columns
+    return scaled(state, mul=3, add=2), {"state_read": 4 * state, "state_write": 4 * state}
 
 
 def rope(n: int) -> Counter[str]:

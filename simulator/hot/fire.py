@@ -160,6 +160,17 @@ def close_tile(f, s, task, token):
 
 
 @inner
+def pass_on(f, s, task, token):
+    """Sums that a task added up for a home elsewhere are next to be sent."""
+    row = f.task[task]
+    n = row[h.NEURON_N]
+    base = row[h.SUMS] + (token % f.service[h.SLOTS]) * n
+    for i in range(n):
+        s.row_sums[i] = s.home[base + i]
+        s.home[base + i] = 0
+
+
+@inner
 def gather(f, s, task, token, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
     stage = f.task[task, h.GATHERS]
@@ -214,6 +225,8 @@ def fire(f, s, task, token, now):
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if row[h.KIND] == h.TILE:
         close_tile(f, s, task, token)
+    elif row[h.NEURON_N] and row[h.GATHERS] < 0:
+        pass_on(f, s, task, token)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, finish)
     for e in range(row[h.EMIT], row[h.EMIT_END]):

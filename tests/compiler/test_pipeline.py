@@ -110,7 +110,7 @@ def test_a_coding_that_is_not_mapped_yet_names_those_that_are(coding):
         ({"core.in_axons": "31"}, "in-axons"),
         ({"core.out_axons": "1"}, "of out-axons, a core of toy has 1"),
         ({"core.neurons": "3"}, "neurons on one core"),
-        ({"core.table_entries": "3"}, "its table has 3 entries"),
+        ({"core.table_entries": "3"}, "the router's table has 3"),
         ({"layout.chips": "[1, 1]", **TINY_CORE}, "cores needed, 16 usable on 1 chips"),
         ({"layout.usable_cores": "1", "layout.chips": "[3, 2]", **TINY_CORE},
          "cores needed, 6 usable on 6 chips"),

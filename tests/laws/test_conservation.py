@@ -30,7 +30,7 @@ def spikes_of(counts, coding):
 
 
 class Geometry:
-    """Routers in a grid of chips; the host hangs on router 0."""
+    """Routers in a grid of chips, joined at their routers (0, 0); the host hangs on router 0."""
 
     def __init__(self, chip, host):
         layout = chip.layout
@@ -41,22 +41,32 @@ class Geometry:
         index = 0 if core == self.host else core // self.per_router
         return index % self.width, index // self.width
 
-    def kind(self, a, b):
-        """Kind of the link between neighbours a and b."""
-        axis = 0 if a[0] != b[0] else 1
-        same_chip = a[axis] // self.size[axis] == b[axis] // self.size[axis]
-        return ("" if same_chip else "chip_") + "xy"[axis]
+    def chip(self, place):
+        return place[0] // self.size[0], place[1] // self.size[1]
+
+    @staticmethod
+    def walk(start, goal, kinds):
+        """(kind, from, to) of every step, along x, then along y."""
+        (x, y), (to_x, to_y) = start, goal
+        while (x, y) != (to_x, to_y):
+            along_x = x != to_x
+            step = (np.sign(to_x - x), 0) if along_x else (0, np.sign(to_y - y))
+            ahead = (x + step[0], y + step[1])
+            yield kinds[not along_x], (x, y), ahead
+            x, y = ahead
 
     def way(self, core, sinks):
-        """Links by kind from a core to the cores of a net: along x, then along y."""
+        """Links by kind from a core to the cores of a net: to the gateway, over, and in."""
         edges = {("host" if core == self.host else "local", core)}
         for sink in sinks:
-            (x, y), (to_x, to_y) = self.router(core), self.router(sink)
-            while (x, y) != (to_x, to_y):
-                step = (np.sign(to_x - x), 0) if x != to_x else (0, np.sign(to_y - y))
-                ahead = (x + step[0], y + step[1])
-                edges.add((self.kind((x, y), ahead), (x, y), ahead))
-                x, y = ahead
+            start, goal = self.router(core), self.router(sink)
+            here, there = self.chip(start), self.chip(goal)
+            if here != there:
+                gates = [(c[0] * self.size[0], c[1] * self.size[1]) for c in (here, there)]
+                edges |= set(self.walk(start, gates[0], "xy"))
+                edges |= set(self.walk(here, there, ("chip_x", "chip_y")))
+                start = gates[1]
+            edges |= set(self.walk(start, goal, "xy"))
             if sink == self.host:
                 edges.add(("host", "out"))
         return Counter(edge[0] for edge in edges)

@@ -76,10 +76,10 @@ def test_any_placement_gives_the_same_values(shuffle):
     graph, tensors, _ = model(0)
     chip = load_chip("toy")
 
-    def scattered(parts, chip, dead=frozenset()):
+    def scattered(parts, nets, chip, budget, dead=frozenset()):
         cores = list(range(1024))
         shuffle.shuffle(cores)
-        return placing.Placement(parts.grid, tuple(cores[: len(parts.chip_of)]))
+        return placing.Placement(parts.board.mesh, tuple(cores[: len(parts.group_of)]))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.placing, "place", scattered)

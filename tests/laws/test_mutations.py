@@ -266,5 +266,10 @@ def test_a_tree_that_bites_its_tail_is_refused_and_not_walked_forever():
     t = tiny().tables
     node = int(np.flatnonzero(t.node_first_child < t.node_last_child)[0])
     loop = changed(tiny(), node_first_child={node: node}, node_last_child={node: node + 1})
-    with pytest.raises(BadInput, match="before its parent"):
+    with pytest.raises(BadInput, match="below no tree, or two"):
         drive.Simulation(loop)
+    both = np.flatnonzero(t.node_first_child < t.node_last_child)
+    child = int(t.node_first_child[both[0]])
+    ring = changed(tiny(), node_first_child={child: both[0]}, node_last_child={child: both[0] + 1})
+    with pytest.raises(BadInput, match=r"before its parent|no tree, or two|share a node"):
+        drive.Simulation(ring)

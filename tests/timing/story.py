@@ -23,14 +23,15 @@ import numpy as np
 
 from compiler.graph import Graph, Linear, Logits, Part, Residual, Site
 from compiler.passes.pack import Packing
-from compiler.passes.partition import grid_of
 from compiler.passes.place import Placement
 from compiler.passes.route import route
+from compiler.passes.router_tables import router_tables
 from compiler.passes.schedule import op_names, schedule
 from compiler.program import LinearArrays, Program, Prompt
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip, load_chip
 from hw_models.events import MESSAGES
+from hw_models.mesh import mesh_of
 from simulator.drive import Simulation
 
 
@@ -184,18 +185,19 @@ class Story:
         )
 
     def _program(self, chip: Chip) -> Program:
-        graph, grid = self._graph(), grid_of(chip)
+        graph, mesh = self._graph(), mesh_of(chip)
         units = tuple(
             Unit(t.name, t.op, (i,), 0, 0, 0, 0, t.on_host) for i, t in enumerate(self.tasks)
         )
-        cores = sorted({self._core(p, grid.width) for p in self.places if p is not None})
-        placement = Placement(grid, tuple(cores))
+        cores = sorted({self._core(p, mesh.width) for p in self.places if p is not None})
+        placement = Placement(mesh, tuple(cores))
         flow = Dataflow(self._awaiting(), units, tuple(self.nets))
         packing = Packing(
-            tuple(-1 if p is None else cores.index(self._core(p, grid.width)) for p in self.places),
-            len(cores),
+            tuple(-1 if p is None else cores.index(self._core(p, mesh.width)) for p in self.places),
+            (0,) * len(cores),
         )
-        trees = route(flow, packing, placement, chip)
+        trees = route(flow, packing, placement)
+        tables = router_tables(trees, flow, mesh, chip)
         return Program(
             graph=graph,
             chip_text=chip.text,
@@ -211,7 +213,7 @@ class Story:
             bounds={},
             statistics={},
             prompt=Prompt(b"", 1),
-            tables=schedule(graph, flow, packing, placement, trees, chip),
+            tables=schedule(graph, flow, packing, placement, trees, tables, chip),
             linears={"linear": self._ones()},
             vectors={"weight": np.ones(len(self.counts[0]), np.float32)},
             embedding=np.array(self.counts, np.float32),

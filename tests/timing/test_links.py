@@ -87,10 +87,12 @@ def test_west_and_north_cost_what_east_and_south_do():
 
 
 def test_links_between_chips_have_constants_and_flits_of_their_own():
-    """From (2, 1) over the chips' borders: a spike is two flits eastwards, one southwards."""
+    """From (2, 1) to the gateway (0, 0), over both borders to the gateway (3, 2): a spike is two
+    flits eastwards, one southwards."""
     told = layer([(3,)], encoders=[(2, 1, 0)], tiles=[(3, 2, 0)]).tell()
     (spike,) = told.served("tile 0", "spike")
     way = LOCAL.hop + 2 * LOCAL.flit
+    way += 2 * (X.hop + 4 * X.flit) + Y.hop + 2 * Y.flit
     way += CHIP_X.hop + 1 * CHIP_X.flit
     way += CHIP_Y.hop + 0 * CHIP_Y.flit
     assert spike.start == told.fired("encoder 0").end + way

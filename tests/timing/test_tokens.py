@@ -27,8 +27,8 @@ def with_bystander():
 
 def near_arrivals(told, token):
     """(spike, marker, bystander's value) at the tile's core. The norm shares the near encoder's
-    core; its value for the far one, six flits, goes before them on the link east."""
-    link = told.fired("norm", token).end + LOCAL.hop + 2 * LOCAL.flit + 6 * X.flit
+    core; its value for the far one goes before them on the injection link, then to the gateway."""
+    link = told.fired("norm", token).end + 3 * LOCAL.flit + LOCAL.hop + 2 * LOCAL.flit
     return (
         link + X.hop + 4 * X.flit,
         link + 5 * X.flit + X.hop + 5 * X.flit,
@@ -75,7 +75,7 @@ def test_a_released_message_goes_behind_those_that_waited_for_the_core():
 
 def test_a_release_admits_one_more_token():
     """Two sets: token 1 is served when it comes, token 2 when token 0 is done."""
-    told = two_sources(3).tell(starts=[0, NEXT, 2 * NEXT - 100], core__token_slots="2")
+    told = two_sources(3).tell(starts=[0, NEXT, 2 * NEXT - 400], core__token_slots="2")
     release = told.fired("tile 0", token=0).end
     arrival = near_arrivals(told, token=2)[0]
     assert arrival < release < told.fired("tile 0", token=1).start

@@ -65,7 +65,7 @@ def test_more_trees_than_may_begin_at_a_core(small):
 
 def test_a_core_that_nobody_uses(small):
     with pytest.raises(Bug, match="unnumbered"):
-        verify(replace(small.packed, n_cores=small.packed.n_cores + 1), small.flow, small.chip)
+        verify(replace(small.packed, block_of=(*small.packed.block_of, 0)), small.flow, small.chip)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from tests.tiny import tiny as tiny_program
 
 @pytest.fixture(scope="module")
 def tables(tiny):
-    return schedule(tiny.graph, tiny.flow, tiny.packed, tiny.placed, tiny.trees, tiny.chip)
+    return schedule(
+        tiny.graph, tiny.flow, tiny.packed, tiny.placed, tiny.trees, tiny.tables, tiny.chip
+    )
 
 
 def test_needs_off_by_one_and_lost_sinks(tables):

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.audit.trees import AGAIN, node_of_sink, parent_of_node, tree_of_node, tree_of_sink
 from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program, Tables
 from hw_models.errors import BadInput
-from hw_models.events import KINDS, LINKS
+from hw_models.events import KINDS
 
 I64 = NDArray[np.int64]
 
 GROUP = 128
-AGAIN = "compile it again"
 
 
 def check_tables(program: Program) -> None:
@@ -100,6 +100,7 @@ def _check_tasks(program: Program) -> None:
     )  # fmt: skip
     encodes = t.task_channel_n > 0
     _hold(encodes == (t.task_site >= 0), "channels without a site", names, every)
+    _hold(~encodes | (t.task_gathers < 0), "spikes before its stage is computed", names, every)
     _hold(
         (t.task_channel_lo >= 0) & (t.task_channel_n >= 0)
         & (t.task_channel_lo + t.task_channel_n <= np.where(encodes, width[t.task_site], 0)),
@@ -122,14 +123,15 @@ def _check_roles(program: Program) -> None:
     has_sums = ~tile & (t.task_neuron_n > 0)
     _hold(~gathers | (t.task_gathers == stage), "gathers for another stage", names, every)
     _hold(~tile | (t.task_linear == own_linear), "a tile of another linear", names, every)
-    _hold(~has_sums | (t.task_linear == reads[stage]), "sums of another linear", names, every)
-    _hold(~has_sums | gathers, "sums that nobody gathers", names, every)
+    adds_up = has_sums & ~gathers  # for a home elsewhere
+    wanted = np.where(adds_up, own_linear, reads[stage])
+    _hold(~has_sums | (t.task_linear == wanted), "sums of another linear", names, every)
     _hold(~encodes | (t.task_site == feeds[stage]), "encodes another site", names, every)
     if set(t.task_gathers[gathers].tolist()) != set(stages.values()):
         raise BadInput("a stage that no task gathers", where="task_gathers", fix=AGAIN)
     for i, linear in enumerate(graph.linears):
         mine = t.task_linear == i
-        homes, blocks = mine & has_sums, mine & tile
+        homes, blocks = mine & has_sums & gathers, mine & tile
         _cover(linear.name, t.task_neuron_lo[homes], t.task_neuron_n[homes], linear.n_post)
         stored = t.task_n_pre[blocks].astype(np.int64) * t.task_neuron_n[blocks]
         if stored.sum() != linear.n_pre * linear.n_post:
@@ -168,14 +170,14 @@ def _check_emits(program: Program) -> None:
         mine = t.emit_class != code
         mine |= (start[task] <= lo) & (end <= start[task] + n[task])
         _hold(mine, "sends what it does not hold", names, task)
-    tiles = t.task_kind[task] == TILE
-    _hold(tiles == (t.emit_class == PARTIAL), "only tiles send partial sums", names, task)
+    has_sums = (t.task_kind == TILE) | (t.task_neuron_n > 0) & (t.task_gathers < 0)
+    _hold(has_sums[task] == (t.emit_class == PARTIAL), "sends no sums of its own", names, task)
     _hold(t.tree_task[t.emit_tree] == task, "a tree of another task", names, task)
     _hold(t.tree_source == t.task_core[t.tree_task], "a tree from elsewhere", names, t.tree_task)
 
 
 @dataclass(frozen=True, slots=True)
-class _Owners:
+class _Above:
     """Who is above a node or a sink: parent (a node, or -1 for a root) and tree of every node;
     node (or -1 for a sink on the tree's own core) and tree of every sink."""
 
@@ -185,88 +187,35 @@ class _Owners:
     sink_tree: I64
 
 
-def _check_trees(program: Program) -> _Owners:
+def _check_trees(program: Program) -> _Above:
     """Every node and sink hangs below one parent that comes before it, so a walk ends."""
     t, names = program.tables, program.task_names
-    n_nodes, n_sinks = t.node_link.size, t.sink_core.size
-    _hold(_inside(t.tree_root, n_nodes, -1), "unknown root", names, t.tree_task)
-    nodes = np.arange(n_nodes)
-    inner = t.node_first_child < t.node_last_child
-    if (t.node_first_child[inner] <= nodes[inner]).any():
-        raise BadInput("a tree node before its parent", where="node_first_child", fix=AGAIN)
-    parent, roots = _owners(n_nodes, t.node_first_child, t.node_last_child), t.tree_root
-    tree = _owners(n_nodes, np.maximum(roots, 0), roots + 1)
-    if ((parent < 0) == (tree < 0)).any():
-        raise BadInput("a tree node below no tree, or two", where="node_first_child", fix=AGAIN)
-    for node in np.flatnonzero(parent >= 0):  # parents come first
-        tree[node] = tree[parent[node]]
-    node = _owners(n_sinks, t.node_first_sink, t.node_last_sink)
-    local = _owners(n_sinks, t.tree_first_local, t.tree_last_local)
-    if ((node < 0) == (local < 0)).any():
-        raise BadInput("a sink below no tree, or two", where="sink_task", fix=AGAIN)
-    return _Owners(parent, tree, node, np.where(node < 0, local, tree[node]))
+    _hold(_inside(t.tree_root, t.node_link.size, -1), "unknown root", names, t.tree_task)
+    parent = parent_of_node(t)
+    return _Above(parent, tree_of_node(t, parent), node_of_sink(t), tree_of_sink(t))
 
 
-def _owners(n: int, first: I32, last: I32) -> I64:
-    """owner[i] = the row whose range [first, last) holds i, or -1; none is held twice."""
-    owner = np.full(n, -1, np.int64)
-    for row in np.flatnonzero(first < last):
-        lo, hi = first[row], last[row]
-        if lo < 0 or hi > n or (owner[lo:hi] >= 0).any():
-            raise BadInput("trees share a node or a sink", where=f"row {row}", fix=AGAIN)
-        owner[lo:hi] = row
-    return owner
-
-
-def _check_ways(program: Program, above: _Owners) -> None:
+def _check_ways(program: Program, above: _Above) -> None:
     """Every link of a tree begins where the one before it ends, the last at its sinks' router."""
-    t, names = program.tables, program.task_names
-    begin, end, kind = _links(program)
+    t, names, mesh = program.tables, program.task_names, program.mesh
+    begin, end, kind = mesh.links.begin, mesh.links.end, mesh.links.kind
     if t.link_kind.size != kind.size:
         raise BadInput(f"{t.link_kind.size} links of {kind.size}", where="link_kind", fix=AGAIN)
     link, owner = t.node_link, t.tree_task[above.tree]
     _hold(_inside(link, kind.size), "unknown link", names, owner)
     same = (t.link_kind[link] == kind[link]) & (kind[link] >= 0)
     _hold(same, "a link of another kind", names, owner)
-    n_routers = int(end[-1]) - program.host_core
-    source = n_routers + t.tree_source[above.tree]
+    source = mesh.n_routers + t.tree_source[above.tree]
     ahead = np.where(above.parent < 0, source, end[link[above.parent]])
     _hold(begin[link] == ahead, "a tree that jumps", names, owner)
-    router = t.sink_core // program.chip.layout.cores_per_router
-    router = np.where(t.sink_core == program.host_core, end[-1], router)
+    router = t.sink_core // mesh.cores_per_router
+    router = np.where(t.sink_core == program.host_core, mesh.n_routers + mesh.host, router)
     arrives = np.where(
         above.sink_node < 0,
         t.sink_core == t.tree_source[above.sink_tree],
         router == end[link[above.sink_node]],
     )
     _hold(arrives, "a sink elsewhere", names, t.tree_task[above.sink_tree])
-
-
-def _links(program: Program) -> tuple[I64, I64, I64]:
-    """Where links begin and end, and their kinds: [one per core, host in, 4 per router, host out].
-
-    A place is a router's number, or the number of routers plus that of a core or the host.
-    Kind -1: off the grid.
-    """
-    layout = program.chip.layout
-    (chips_w, chips_h), (w, h) = layout.chips, layout.routers
-    width, height = chips_w * w, chips_h * h
-    routers = np.arange(width * height)
-    y, x = np.divmod(routers, width)
-    cores = np.arange(routers.size * layout.cores_per_router)
-    host, host_link = [routers.size + cores.size], [LINKS.index("host")]
-    # east, west, north, south
-    steps = routers[:, None] + np.array([1, -1, -width, width])
-    leaves_chip = np.stack([x % w == w - 1, x % w == 0, y % h == 0, y % h == h - 1], axis=1)
-    leaves_grid = np.stack([x == width - 1, x == 0, y == 0, y == height - 1], axis=1)
-    kinds = np.where(leaves_chip, LINKS.index("chip_x"), LINKS.index("x"))
-    kinds += np.array([0, 0, 1, 1])  # y follows x in LINKS
-    kinds[leaves_grid] = -1
-    local = np.full(cores.size, LINKS.index("local"))
-    begin = (routers.size + cores, host, np.repeat(routers, 4), [0])
-    end = (cores // layout.cores_per_router, [0], steps.ravel(), host)
-    kind = (local, host_link, kinds.ravel(), host_link)
-    return np.concatenate(begin), np.concatenate(end), np.concatenate(kind)
 
 
 def _check_sinks(program: Program, owner: I64) -> None:

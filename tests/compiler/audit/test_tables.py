@@ -7,10 +7,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.audit.tables import check_tables
 from compiler.program import Tables
 from hw_models.errors import BadInput, SpikeloomError
 from simulator import drive
-from simulator.wellformed import check_tables
 from tests.small import assert_equal, reference
 from tests.tiny import TINY, changed, tiny
 
@@ -74,6 +74,15 @@ def test_an_entry_that_cannot_be(name):
                 continue  # values are not channels of anything
             with pytest.raises(BadInput):
                 check_tables(changed(tiny(), **{name: {row: value}}))
+
+
+def test_an_encoder_that_its_own_stage_waits_for():
+    """The stage would be computed behind the spikes of its counts."""
+    encoder = int(np.flatnonzero(tiny().tables.task_channel_n > 0)[0])
+    stage = next(i for i, s in enumerate(tiny().graph.stages)
+                 if s.name == tiny().ops[tiny().tables.task_op[encoder]])  # fmt: skip
+    with pytest.raises(BadInput, match="before its stage is computed"):
+        check_tables(changed(tiny(), task_gathers={encoder: stage}))
 
 
 def test_an_error_names_the_task():
