@@ -85,8 +85,27 @@ def test_rates_are_hala_points():
 
 
 def test_core_times_are_loihi_1s_by_intels_factors():
-    assert CHIP.timing.axon_ps == CHIP.timing.row_ps == 3500 / 5
-    assert CHIP.timing.update_ps == 8400 / 2
+    """Davies et al. 2018, Table 2: 3.5 ns per synaptic operation, 8.4 ns per neuron update."""
+    t = CHIP.timing
+    assert {t.axon_ps, t.row_ps, t.partial_ps, t.value_ps} == {3500 / 5}
+    assert {t.update_ps, t.encode_ps} == {8400 / 2}
+
+
+def test_a_core_is_loihi_2s():
+    """Intel's brief: 128 KB of synapses in 192 KB, 8,192 neurons; Loihi 1 has 4,096 axons."""
+    core = CHIP.core
+    assert core.synapse_memory == 128 * 1024
+    assert core.synapse_memory + core.state_memory == 192 * 1024
+    assert core.neurons == 8192 == near(1.15e9 / p.HALA_CORES, rel=2e-3)
+    assert core.in_axons == core.out_axons == 4096
+
+
+def test_links_are_those_of_loihi_like_but_for_the_published_rate_on_the_chip():
+    """Davies et al. 2018, Table 2: hops of 2.1, 4.1 and 6.5 ns."""
+    links, other = CHIP.links, load_chip("loihi-like").links
+    assert [links[name].hop_ps for name in ("local", "x", "y")] == [2100, 4100, 6500]
+    assert len({links[name].flit_ps for name in ("local", "x", "y")}) == 1
+    assert all(links[name] == other[name] for name in ("chip_x", "chip_y", "host"))
 
 
 def test_the_barrier_was_measured_on_a_mesh_as_far_across():
