@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from hw_models import errors
+from hw_models.chip import known_chips, load_chip
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -84,6 +85,25 @@ def test_every_exit_code_is_in_the_table(root):
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.M)}
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
     assert shown == {c.exit_code for c in classes} | {0, 130}
+
+
+def test_every_shipped_target_has_a_section_and_a_true_row_in_the_table(root):
+    text = (root / "docs/hardware.md").read_text()
+    heads = re.findall(r"^### `(.+)`$", text, re.M)
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\d,]+) \| .+? \| (\w+) \| (yes|no) \|", text, re.M)
+    shown = {name: (int(cores.replace(",", "")), sync, lm) for name, cores, sync, lm in rows}
+    true = {}
+    for name in known_chips():
+        chip = load_chip(name)
+        (width, height), able = chip.layout.chips, chip.abilities
+        runs = 8 in able.weight_bits and able.graded_bits >= 16 and able.multicast and able.vector
+        true[name] = (
+            width * height * chip.layout.usable_cores,
+            chip.sync,
+            "yes" if runs else "no",
+        )
+    assert shown == true
+    assert [name for name in true if heads.count(name) != 1] == []
 
 
 def test_every_target_and_device_is_in_the_documents(root):

@@ -28,6 +28,9 @@ def check_abilities(chip: Chip) -> None:
     does not model; Unsupported names it."""
     lacks = {
         "8-bit weights": 8 not in chip.abilities.weight_bits,
+        f"a coding that tiles carry ({' or '.join(MAPPED)})": not any(
+            coding in chip.abilities.codings for coding in MAPPED
+        ),
         "graded spikes (the dense head needs 16 bits)": chip.abilities.graded_bits < 16,
         "multicast": not chip.abilities.multicast,
         "vector work on cores (norm, attention, gates)": not chip.abilities.vector,

@@ -59,15 +59,21 @@ def test_every_shipped_number_has_a_source_and_a_grade(folder):
     assert seen >= 1
 
 
-@pytest.mark.parametrize("name", ["toy", "loihi-like"])
+@pytest.mark.parametrize("name", known_chips())
 def test_a_shipped_chip_loads_whole(name):
     chip = load_chip(name)
     assert chip.name == name
-    assert name in known_chips()
+    assert chip.title.startswith(f"{name}: ")
     assert tuple(chip.links) == LINKS
     assert tuple(chip.formats) == MESSAGES
     assert pickle.loads(pickle.dumps(chip)) == chip
     assert chip_from_text(chip.text) == chip
+
+
+def test_these_chips_are_shipped():
+    assert {"toy", "loihi-like", "hala-point-like", "seneca-like", "loihi1", "truenorth-like"} <= {
+        *known_chips()
+    }
 
 
 def test_toy_is_what_the_tests_rely_on():

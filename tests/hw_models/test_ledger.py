@@ -9,6 +9,7 @@ from hw_models.chip import Cost, Range, load_chip
 from hw_models.errors import Bug
 from hw_models.events import KINDS
 from hw_models.ledger import Static, ledger, static_of
+from tests.near import near
 
 TOY = load_chip("toy")
 LOIHI = load_chip("loihi-like")
@@ -38,7 +39,7 @@ def test_a_hand_computed_toy_token():
         static=static_of(TOY, n_chips=2, seconds=1e-6, streams=4),
     )
     levels = {name: e.nominal * 1e12 for name, e in book.levels().items()}
-    assert levels == pytest.approx(
+    assert levels == near(
         {
             "arithmetic": 1000,
             "memory": 1400,
@@ -48,8 +49,8 @@ def test_a_hand_computed_toy_token():
         },
         rel=1e-12,
     )
-    assert book.levels()["arithmetic"].low == pytest.approx(500e-12, rel=1e-12)
-    assert book.levels()["arithmetic"].high == pytest.approx(2000e-12, rel=1e-12)
+    assert book.levels()["arithmetic"].low == near(500e-12, rel=1e-12)
+    assert book.levels()["arithmetic"].high == near(2000e-12, rel=1e-12)
     assert [(u.operation, u.kind, u.count) for u in book.unpriced] == [("embed", "host_bit", 64)]
     assert book.assumed_share() == 1.0
 
@@ -62,7 +63,7 @@ def test_a_cost_that_holds_its_weight_fetch_says_so_and_pays_once():
     assert {r.level for r in book.priced} == {"arithmetic"}
     assert [(i.kind, i.count, i.cost) for i in book.included] == [("weight_fetch", 9, "synop")]
     assert book.unpriced == ()
-    assert book.total().nominal == pytest.approx(9 * 23.6e-12, rel=1e-12)
+    assert book.total().nominal == near(9 * 23.6e-12, rel=1e-12)
 
 
 def test_an_included_kind_whose_cost_is_never_paid_is_unpriced():
@@ -137,7 +138,7 @@ def test_the_order_of_the_counts_does_not_matter(counts, seed):
 def test_doubling_a_count_doubles_its_joules_and_numpy_ints_are_ints():
     one = ledger({("x", "flit_y"): np.int64(21)}, LOIHI.costs).total()
     two = ledger({("x", "flit_y"): 42}, LOIHI.costs).total()
-    assert two.nominal == 2 * one.nominal == pytest.approx(42 * 4.0e-12, rel=1e-12)
+    assert two.nominal == 2 * one.nominal == near(42 * 4.0e-12, rel=1e-12)
 
 
 @pytest.mark.parametrize(

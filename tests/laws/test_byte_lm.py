@@ -47,6 +47,10 @@ def test_a_few_tokens_streamed_on_toy(slots):
     assert_equal(prefilled(program("toy"), TEXT[:3], slots), canonical()[:3])
 
 
+def test_a_few_tokens_streamed_on_seneca_like():
+    assert_equal(prefilled(program("seneca-like"), TEXT[:3], 8), canonical()[:3])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 2, 8])
 def test_64_tokens_streamed_on_toy(slots):

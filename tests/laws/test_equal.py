@@ -10,7 +10,7 @@ from hw_models.chip import load_chip
 from tests.small import TEXT, assert_equal, decoded, model, prefilled, reference
 
 
-@pytest.mark.parametrize("target", ["toy", "loihi-like"])
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "seneca-like"])
 @pytest.mark.parametrize("coding", ["ternary", "bitwise", "graded"])
 def test_events_add_up_to_the_integer_product(target, coding):
     graph, tensors, _ = model(0)

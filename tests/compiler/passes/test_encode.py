@@ -31,6 +31,33 @@ def test_bounds_are_those_of_the_contract(small):
         assert code.bound == site.n * (32767 if dense else 3.5)
 
 
+MISSING = {
+    "loihi1": ["a coding that tiles carry", "graded spikes", "multicast", "vector work"],
+    "truenorth-like": [
+        "8-bit weights",
+        "a coding that tiles carry",
+        "graded spikes",
+        "multicast",
+        "vector work",
+    ],
+}
+
+
+@pytest.mark.parametrize("target", MISSING)
+def test_a_target_that_cannot_run_language_models_says_all_that_it_lacks(target):
+    with pytest.raises(Unsupported) as caught:
+        check_abilities(load_chip(target))
+    assert caught.value.exit_code == 4
+    assert caught.value.what.startswith(f"{target} lacks ")
+    every = {word for words in MISSING.values() for word in words}
+    assert {word for word in every if word in caught.value.what} == {*MISSING[target]}
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "seneca-like", "hala-point-like"])
+def test_a_target_of_language_models_lacks_nothing_but_maybe_its_sync(target):
+    check_abilities(load_chip(target, {"sync": "dataflow"}))
+
+
 def test_a_site_without_a_coding_or_out_of_order(small):
     for codes in (small.codes[1:], (), small.codes[::-1], (*small.codes, small.codes[-1])):
         with pytest.raises(Bug, match="without a coding"):
