@@ -10,6 +10,7 @@ from compiler import graph as graphs
 from compiler import weights as quantizing
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
+from compiler.operations import check_mapped
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
 from compiler.passes import pack as packing
@@ -81,6 +82,7 @@ def compile_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
+    check_mapped(graph)
     begin()
     numbers = quantizing.quantize(graph, tensors)
     quantizing.verify(numbers, graph, tensors)

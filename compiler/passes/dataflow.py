@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.graph import Gla, Graph, Linear, Logits, Residual, Router, Stage, Swiglu, Window
 from compiler.passes.blocks import Plan, gla_blocks, residual_blocks, swiglu_blocks, window_blocks
 from compiler.passes.tile import tile_state_bytes
 from compiler.passes.vector_work import dequantize, total
@@ -24,7 +24,7 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
         carriers = _stage(plan, stage, carriers)
         if stage.linear is not None:
             _partials(plan, tiles, stage)
-        if not isinstance(stage, Logits):
+        if not isinstance(stage, Logits | Router):
             _tiles(plan, graph.linear_from(stage.site), tiles, stage)
     return plan.finish()
 
@@ -41,6 +41,8 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             swiglu_blocks(plan, stage)
         case Logits():
             _logits(plan, stage)
+        case _:
+            raise Bug(f"no blocks for {stage.kind}", where=stage.name)  # operations.check_mapped
     return carriers
 
 
