@@ -9,7 +9,7 @@ Assumed, because the report leaves it open:
 
 - the sizes of Qwen2.5-7B, which it starts from, every expert as wide as the feed-forward layer
   there: 76.1 billion parameters, 11.9 active for a token, as in its name
-- both branches read the same q, k, v (with Qwen's biases) and share o: "all QKV weights reused"
+- both branches read the same q, k, v (with Qwen's biases) and share o: all of q, k, v is reused
   (3.1), and with sets of their own there would be 76.9 billion parameters
 - each branch is normalised like SpikingBrain-7B's linear attention: RMS over a head's outputs,
   one weight vector per layer and branch, before o
