@@ -9,15 +9,26 @@ the same site are fused, so one site drives exactly one linear:
       -> residual -> [mlp_in] gate_up -> swiglu -> [down_in] down -> residual
       ... -> residual -> [head_in] head -> logits -> host sampling
 
+In a mixture of experts the norm is encoded twice, for the experts and for the router, and the
+site of the experts drives one linear of each. Those under a *condition* (router, index) do
+nothing for a token, nor does what follows from them, unless the router chooses the index:
+
+      -> residual -> [router_in] router -> route
+                  -> [mlp_in] shared.gate_up -> swiglu -> [down_in] shared.down -> residual
+                           if experts.e.gate_up -> swiglu -> [down_in] experts.e.down -> it too
+
 Tensors never live here; nodes name them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from hw_models.errors import BadInput, Bug
 
 Threshold = Literal["mean-abs", "absmax16"]
+Scoring = Literal["softmax", "sigmoid"]
+Condition = tuple[str, int]
+"""A router's stage and the index of one of its experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Linear:
 
     `align` is the number of consecutive neurons that belong to one output channel
     of the next stage (2 for interleaved gate and up), so that no cut parts them.
+    With a `condition` it runs for the tokens whose router chooses that expert.
     """
 
     name: str
@@ -56,6 +68,7 @@ class Linear:
     n_post: int
     parts: tuple[Part, ...]
     align: int = 1
+    condition: Condition | None = None
 
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
@@ -69,7 +82,12 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """x += y (or x = embedding); out = x / sqrt(mean(x^2) + eps) * weight."""
+    """x += y (or x = embedding); out = x / sqrt(mean(x^2) + eps) * weight.
+
+    Behind a router, y is the linear's output and, added one by one in ascending order, weight
+    x output of the chosen `experts` (one linear per index; kernels.experts). `dense_site` encodes
+    the same vector once more, for a router to come.
+    """
 
     kind: ClassVar[str] = "residual"
     name: str
@@ -78,6 +96,13 @@ class Residual:
     n: int
     weight: str
     eps: float
+    router: str | None = None
+    experts: tuple[str, ...] = ()
+    dense_site: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.router is None) != (not self.experts) or (self.experts and self.linear is None):
+            raise BadInput("experts need a router, and a linear to add to", where=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +145,64 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Parallel:
+    """Linear and softmax attention side by side: o = w_1 norm(o_1) + w_2 norm(o_2) per head.
+
+    o_1 is gated linear attention of sigmoid(q) and k' = sigmoid(k) with decay 1 - k'. o_2 is
+    attention as of `Window`, where every token also sees `sinks` tokens that come before the
+    text: positions 0 .. sinks - 1, keys and values stored, [sinks, kv_heads, head_dim], for they
+    do not depend on the text. The linear's neurons come as for `Window`; both branches read them.
+    """
+
+    kind: ClassVar[str] = "parallel"
+    name: str
+    linear: str
+    site: str
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int
+    theta: float
+    sinks: int
+    sink_key: str  # after RoPE
+    sink_value: str
+    linear_norm: str  # norms over one head's outputs
+    window_norm: str
+    eps: float
+    merge: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if min(self.heads, self.kv_heads, self.head_dim, self.window, self.sinks) < 1:
+            raise BadInput("heads, channels, window and sinks are 1 or more", where=self.name)
+        if self.heads % self.kv_heads or self.head_dim % 2:
+            raise BadInput(
+                f"{self.heads} heads of {self.head_dim} channels over {self.kv_heads} keys",
+                where=self.name,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Chooses `top_k` of n experts by the linear's outputs: the largest, ties to the lower index.
+
+    A chosen expert weighs softmax over all n outputs, or the sigmoid of its own.
+    """
+
+    kind: ClassVar[str] = "router"
+    name: str
+    linear: str
+    n: int
+    top_k: int
+    scoring: Scoring
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top_k <= self.n:
+            raise BadInput(f"{self.top_k} of {self.n} experts chosen", where=self.name)
+        if self.scoring not in get_args(Scoring):
+            raise BadInput(f"experts scored by {self.scoring!r}", where=self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Swiglu:
     """h[i] = silu(gate[i]) * up[i]; the linear's neurons interleave gate and up."""
 
@@ -140,7 +223,7 @@ class Logits:
     n: int
 
 
-Stage = Residual | Gla | Window | Swiglu | Logits
+Stage = Residual | Gla | Window | Parallel | Router | Swiglu | Logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,43 +245,134 @@ class Graph:
         return next(lin for lin in self.linears if lin.name == name)
 
     def linear_from(self, site: str) -> Linear:
-        return next(lin for lin in self.linears if lin.site == site)
+        """What a site drives for every token."""
+        return next(lin for lin in self.linears if lin.site == site and lin.condition is None)
+
+    def sites_of(self, stage: Stage) -> tuple[Site, ...]:
+        return tuple(self.site(name) for name in feeds(stage))
 
     def macs(self) -> int:
-        """Multiply-accumulates of the dense model's linears for one token."""
-        return sum(lin.n_pre * lin.n_post for lin in self.linears)
+        """Multiply-accumulates of the dense model's linears for one token.
+
+        A router's experts are alike (verify): as many count as it chooses.
+        """
+        top_k = {s.name: s.top_k for s in self.stages if isinstance(s, Router)}
+        return sum(
+            lin.n_pre * lin.n_post
+            for lin in self.linears
+            if lin.condition is None or lin.condition[1] < top_k[lin.condition[0]]
+        )
 
 
 def outputs(stage: Stage) -> int:
-    """Channels a stage hands to its site (or, for logits, to the host)."""
+    """Channels a stage hands to its sites (or, for logits, to the host)."""
     match stage:
-        case Gla() | Window():
+        case Gla() | Window() | Parallel():
             return stage.heads * stage.head_dim
-        case Residual() | Swiglu() | Logits():
+        case Residual() | Router() | Swiglu() | Logits():
             return stage.n
 
 
+def inputs(stage: Stage) -> int:
+    """Neurons of each linear that a stage reads."""
+    match stage:
+        case Gla():
+            return (stage.heads + 3 * stage.kv_heads) * stage.head_dim
+        case Window() | Parallel():
+            return (stage.heads + 2 * stage.kv_heads) * stage.head_dim
+        case Swiglu():
+            return 2 * stage.n
+        case Residual() | Router() | Logits():
+            return stage.n
+
+
+def reads(stage: Stage) -> tuple[str, ...]:
+    """Linears that a stage scales back to float32."""
+    experts = stage.experts if isinstance(stage, Residual) else ()
+    return experts if stage.linear is None else (stage.linear, *experts)
+
+
+def feeds(stage: Stage) -> tuple[str, ...]:
+    """Sites that encode what a stage computes."""
+    match stage:
+        case Residual(dense_site=str(dense)):
+            return stage.site, dense
+        case Router() | Logits():
+            return ()
+        case _:
+            return (stage.site,)
+
+
+def vectors(stage: Stage) -> tuple[str, ...]:
+    """Tensors of a stage that stay float."""
+    match stage:
+        case Residual() | Gla():
+            return (stage.weight,)
+        case Parallel():
+            return stage.linear_norm, stage.window_norm, stage.sink_key, stage.sink_value
+        case _:
+            return ()
+
+
 def verify(graph: Graph) -> None:
-    """Sites, linears and stages alternate and their widths agree; raises Bug."""
+    """Sites, linears and stages alternate, their widths and conditions agree; raises Bug."""
     sites = {s.name: s for s in graph.sites}
     linears = {lin.name: lin for lin in graph.linears}
-    if len(sites) != len(graph.sites) or len(linears) != len(graph.linears):
-        raise Bug("two sites or two linears share a name", where=graph.model)
+    for nodes in (graph.stages, graph.sites, graph.linears):
+        if len({node.name for node in nodes}) != len(nodes):
+            raise Bug("two stages, sites or linears share a name", where=graph.model)
     fed: set[str] = set()
     read: set[str] = set()
     for stage in graph.stages:
-        if stage.linear is not None:
-            if stage.linear not in linears or linears[stage.linear].site not in fed:
-                raise Bug(f"{stage.linear} is read before it is driven", where=stage.name)
-            read.add(stage.linear)
-        if not isinstance(stage, Logits):
-            if outputs(stage) != sites[stage.site].n:
-                raise Bug(f"{outputs(stage)} outputs into {stage.site}", where=stage.name)
-            fed.add(stage.site)
+        for name in reads(stage):
+            if name not in linears or linears[name].site not in fed:
+                raise Bug(f"{name} is read before it is driven", where=stage.name)
+            if name in read or linears[name].n_post != inputs(stage):
+                raise Bug(f"{name} is read twice, or of another width", where=stage.name)
+            read.add(name)
+        for name in feeds(stage):
+            if outputs(stage) != sites[name].n:
+                raise Bug(f"{outputs(stage)} outputs into {name}", where=stage.name)
+            fed.add(name)
     for lin in graph.linears:
         if lin.n_pre != sites[lin.site].n:
             raise Bug(f"{lin.n_pre} inputs from a site of {sites[lin.site].n}", where=lin.name)
     if fed != set(sites) or read != set(linears):
         raise Bug("a site or a linear is left unused", where=graph.model)
-    if len({lin.site for lin in graph.linears}) != len(linears):
+    if len({(lin.site, lin.condition) for lin in graph.linears}) != len(linears):
         raise Bug("one site drives two linears", where=graph.model)
+    _verify_conditions(graph)
+
+
+def _verify_conditions(graph: Graph) -> None:
+    """What a router lets run comes after it, stays in its expert and ends in a residual stage."""
+    linears = {lin.name: lin for lin in graph.linears}
+    driven: dict[str, list[Linear]] = {}
+    for lin in graph.linears:
+        driven.setdefault(lin.site, []).append(lin)
+    routers: dict[str, Router] = {}
+    for stage in graph.stages:
+        own = None if stage.linear is None else linears[stage.linear].condition
+        if own is not None:
+            if not isinstance(stage, Swiglu) or own[0] not in routers:
+                raise Bug(f"runs only under {own}", where=stage.name)
+            if any(lin.condition != own for lin in driven[stage.site]):
+                raise Bug(f"{stage.site} drives more than {own}", where=stage.name)
+        if isinstance(stage, Router):
+            if graph.site(linears[stage.linear].site).threshold != "absmax16":
+                raise Bug("a router's linear is dense, behind absmax16", where=stage.name)
+            routers[stage.name] = stage
+        if isinstance(stage, Residual) and stage.router is not None:
+            n = routers[stage.router].n if stage.router in routers else 0
+            wanted = [(stage.router, i) for i in range(n)]
+            if not n or [linears[name].condition for name in stage.experts] != wanted:
+                raise Bug(f"not the experts of {stage.router}", where=stage.name)
+    shapes: dict[str, list[list[tuple[int, int]]]] = {
+        name: [[] for _ in range(router.n)] for name, router in routers.items()
+    }
+    for lin in graph.linears:
+        if lin.condition is not None:
+            shapes[lin.condition[0]][lin.condition[1]].append((lin.n_pre, lin.n_post))
+    for name, experts in shapes.items():
+        if not experts[0] or any(other != experts[0] for other in experts):
+            raise Bug("its experts are missing, or differ in size", where=name)

@@ -13,8 +13,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from compiler.graph import Gla, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Parallel,
+    Residual,
+    Router,
+    Stage,
+    Swiglu,
+    Window,
+)
 from compiler.program import HOST, Program
+from hw_models.errors import Unsupported
 
 EVENTS: Final = "event-driven"
 NEURONS: Final = "neuron program"
@@ -58,6 +70,19 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
     return found
 
 
+def check_mapped(graph: Graph) -> None:
+    """Raises Unsupported for the first stage that passes and simulator have no place for yet."""
+    for stage in graph.stages:
+        match stage:
+            case Router():
+                what = "a mixture of experts is not mapped yet"
+            case Parallel():
+                what = "parallel linear and softmax attention is not mapped yet"
+            case _:
+                continue
+        raise Unsupported(what, where=stage.name, fix="kernels.canonical.execute runs the graph")
+
+
 def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Operations that differ in their layer only as one row: macs and n_cores are added up."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -95,7 +120,7 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
 
 def _stage(stage: Stage) -> dict[str, Any]:
     row = {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
-    return row if isinstance(stage, Logits) else row | {"site": stage.site}
+    return row if isinstance(stage, Logits | Router) else row | {"site": stage.site}
 
 
 def _cores(program: Program) -> dict[str, int]:

@@ -11,6 +11,7 @@ from compiler import weights as quantizing
 from compiler.budget import Budget
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
+from compiler.operations import check_mapped
 from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
@@ -90,6 +91,7 @@ def compile_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
+    check_mapped(graph)
     begin()
     numbers = quantizing.quantize(graph, tensors)
     quantizing.verify(numbers, graph, tensors)

@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from compiler.graph import Gla, Graph, Linear, Logits, Part, Residual, Site, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Parallel,
+    Part,
+    Residual,
+    Router,
+    Site,
+    Swiglu,
+    Window,
+)
 from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
 from hw_models.mesh import Mesh, mesh_of
@@ -278,7 +290,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_STAGES = {cls.kind: cls for cls in (Residual, Gla, Window, Swiglu, Logits)}
+_STAGES = {cls.kind: cls for cls in (Residual, Gla, Window, Parallel, Router, Swiglu, Logits)}
 
 
 def _graph_json(graph: Graph) -> dict[str, Any]:
@@ -292,7 +304,8 @@ def _graph(found: dict[str, Any]) -> Graph:
     stages = tuple(_STAGES[row.pop("kind")](**_tuples(row)) for row in found["stages"])
     sites = tuple(Site(**row) for row in found["sites"])
     linears = tuple(
-        Linear(**row | {"parts": tuple(_part(p) for p in row["parts"])}) for row in found["linears"]
+        Linear(**_tuples(row) | {"parts": tuple(_part(p) for p in row["parts"])})
+        for row in found["linears"]
     )
     return Graph(**found | {"stages": stages, "sites": sites, "linears": linears})
 

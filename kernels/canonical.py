@@ -2,6 +2,7 @@
 
 Every linear is one whole integer product; every float operation is the function
 the simulator calls. What it returns is what a functional simulation must equal.
+Experts that a token's router does not choose neither encode nor sum anything.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,14 @@ from kernels.threshold import count, threshold
 class TokenTrace:
     """Everything integer (and the logits) of one token.
 
-    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]
+    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab];
+    chosen[router] = experts, ascending. Sites and linears of the others have no entry.
     """
 
     counts: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     v_th: dict[str, np.float32] = field(default_factory=dict)
     sums: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    chosen: dict[str, tuple[int, ...]] = field(default_factory=dict)
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -69,23 +72,36 @@ def _token(
 ) -> TokenTrace:
     trace = TokenTrace()
     spikes: dict[str, tuple[Tensor, Tensor]] = {}  # site -> counts, V_th
+
+    def output(linear: Any) -> Tensor:
+        w8, bias = numbers.linears[linear.name]
+        counts, v_th = spikes[linear.site]
+        sums = exact_linear(counts, w8)
+        trace.sums[linear.name] = sums.numpy()
+        return linear_output(sums, v_th, w8.row_scale, bias)
+
     for stage in graph.stages:
         if stage.linear is None:
             y = numbers.embedding[token]
         else:
-            linear, (w8, bias) = graph.linear(stage.linear), numbers.linears[stage.linear]
-            counts, v_th = spikes.pop(linear.site)
-            sums = exact_linear(counts, w8)
-            trace.sums[linear.name] = sums.numpy()
-            y = linear_output(sums, v_th, w8.row_scale, bias)
+            linear = graph.linear(stage.linear)
+            if linear.condition is not None:
+                router, expert = linear.condition
+                if expert not in trace.chosen[router]:
+                    continue
+            y = output(linear)
+        if stage.kind == "residual" and stage.router is not None:
+            chosen = (stage.experts[i] for i in trace.chosen[stage.router])
+            y = torch.stack([y, *(output(graph.linear(name)) for name in chosen)])
         x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
+        if stage.kind == "router":
+            trace.chosen[stage.name] = memory[stage.name, position][0]
         if stage.kind == "logits":
             trace.logits = x.numpy()
-            continue
-        site = graph.site(stage.site)
-        v_th = threshold(site.threshold, x, k)
-        counts = count(x, v_th, site=site.name, token=position)
-        spikes[site.name] = counts, v_th
-        trace.counts[site.name] = counts.numpy()
-        trace.v_th[site.name] = np.float32(v_th)
+        for site in graph.sites_of(stage):
+            v_th = threshold(site.threshold, x, k)
+            counts = count(x, v_th, site=site.name, token=position)
+            spikes[site.name] = counts, v_th
+            trace.counts[site.name] = counts.numpy()
+            trace.v_th[site.name] = np.float32(v_th)
     return trace

@@ -20,12 +20,19 @@ def log_gate(gate: Tensor, normalizer: int) -> Tensor:
 def gla_step(
     state: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One token: (out [h, d_v], new state [h, d_k, d_v]); q, k, log_decay [h, d_k], v [h, d_v].
+    """One token: (out [h, d_v], new state [h, d_k, d_v]); q, k, log_decay [h, d_k], v [h, d_v]."""
+    return decay_step(state, q, k, v, log_decay.exp())
+
+
+def decay_step(
+    state: Tensor, q: Tensor, k: Tensor, v: Tensor, decay: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same with the decay itself: what SpikingBrain-76B ties to the key, 1 - k.
 
     Elementwise products and one sum over d_k; no BLAS, so that the bits do not
     depend on a library's blocking. float32.
     """
-    state = state * log_decay.exp()[..., None] + k[..., None] * v[..., None, :]
+    state = state * decay[..., None] + k[..., None] * v[..., None, :]
     scaled = q * q.shape[-1] ** -0.5
     return (scaled[..., None] * state).sum(-2), state
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from compiler.frontends.config import GlaSwaConfig
+from hw_models.errors import Unsupported
 from kernels.gla import gla_chunk, log_gate
 from kernels.linear import dequantize, quantize_w8
 from kernels.norm import rms_norm
@@ -88,12 +89,19 @@ def forward(
     """Logits float32 [batch, T, vocab] of int64 tokens [batch, T].
 
     weights: the checkpoint's names and shapes, any float dtype. record(site, x) sees every
-    encoder site's input float [batch, T, n], in the order of the model.
+    encoder site's input float [batch, T, n], in the order of the model. Raises Unsupported for
+    the config of another family.
     """
     return _run(config, _Pass(effective(weights, mode), mode == "spike", k, record), tokens)
 
 
 def _run(config: GlaSwaConfig, run: _Pass, tokens: Tensor) -> Tensor:
+    if not isinstance(config, GlaSwaConfig):
+        raise Unsupported(
+            f"the fast executor has no {type(config).__name__}",
+            where="config",
+            fix="gla_swa models, or the canonical executor: kernels.canonical.execute",
+        )
     weights, eps = run.weights, config.norm_eps
     x = weights["model.embeddings.weight"][tokens]
     for i in range(config.num_hidden_layers):

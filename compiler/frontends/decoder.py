@@ -73,7 +73,7 @@ def _config(
         num_key_value_heads=size(found, "num_key_value_heads", heads),
         head_dim=size(found, "head_dim") if own else equal_heads(hidden, heads),
         intermediate_size=size(found, "intermediate_size"),
-        context=_context(context, size(found, "max_position_embeddings", trained)),
+        context=context_length(context, size(found, "max_position_embeddings", trained)),
         rope_theta=positive({"rope_theta": 10_000.0, **found, **rope}, "rope_theta"),
         norm_eps=positive(found, "rms_norm_eps", 1e-6),
         rope_scaling=_scaling(rope),
@@ -82,7 +82,8 @@ def _config(
     )
 
 
-def _context(chosen: int | None, longest: int) -> int:
+def context_length(chosen: int | None, longest: int) -> int:
+    """Tokens that full attention is compiled for; BadInput beyond the model's `longest`."""
     if chosen is None:
         return min(CONTEXT, longest)
     if not 1 <= chosen <= longest:

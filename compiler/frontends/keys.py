@@ -18,6 +18,11 @@ LARGEST: Final = {
     "sliding_window": 1 << 31,
     "max_position_embeddings": 1 << 31,
     "gate_logit_normalizer": 1 << 16,
+    "num_experts": 1 << 10,
+    "num_experts_per_tok": 1 << 10,
+    "moe_intermediate_size": 1 << 16,
+    "shared_expert_intermediate_size": 1 << 16,
+    "num_sink_tokens": 1 << 16,
 }
 """Above these a config is a mistake, and would only exhaust memory."""
 
@@ -49,6 +54,19 @@ def positive(found: Mapping[str, Any], key: str, default: object = REQUIRED) -> 
     if not 0 < value < 1e30 or not math.isfinite(value):
         raise BadInput(f"{key} is {shown(value)}, not positive and finite", where="config")
     return float(value)
+
+
+def layer_numbers(found: Mapping[str, Any], key: str, layers: int) -> tuple[int, ...]:
+    """A list of different layers, 0 to layers - 1, ascending; BadInput otherwise, or if absent."""
+    value = _value(found, key, REQUIRED)
+    numbers = isinstance(value, list) and all(type(i) is int and 0 <= i < layers for i in value)
+    if not isinstance(value, list) or not numbers or len(set(value)) != len(value):
+        raise BadInput(
+            f"{key} is {shown(value)}",
+            where="config",
+            fix=f"a list of different layers from 0 to {layers - 1}",
+        )
+    return tuple(sorted(value))
 
 
 def check_meanings(found: Mapping[str, Any], meanings: Mapping[str, tuple[object, ...]]) -> None:

@@ -15,14 +15,16 @@ from compiler.frontends.decoder import llama, qwen2
 from compiler.frontends.files import json_object
 from compiler.frontends.gla_swa import gla_swa
 from compiler.frontends.model import Expected, Form, Lazy, Model
+from compiler.frontends.spikingbrain_moe import spikingbrain_moe
 from compiler.frontends.torch_zip import printable
-from compiler.graph import Graph
+from compiler.graph import Graph, vectors
 from hw_models.errors import BadInput, Unsupported
 
 FAMILIES: Final[Mapping[str, Callable[[Mapping[str, Any], str, int | None], Model]]] = {
     "gla_swa": gla_swa,
     "llama": llama,
     "qwen2": qwen2,
+    "spikingbrain_moe": spikingbrain_moe,
 }
 """By model_type: config, model's name and context -> Model."""
 
@@ -89,8 +91,8 @@ def _model(config: Mapping[str, Any], name: str, where: str, context: int | None
 
 def _tensor_names(graph: Graph) -> set[str | None]:
     parts = [p for lin in graph.linears for p in lin.parts]
-    norms = {getattr(stage, "weight", None) for stage in graph.stages}
-    return {graph.embedding, *(p.weight for p in parts), *(p.bias for p in parts)} | norms
+    floats = {name for stage in graph.stages for name in vectors(stage)}
+    return {graph.embedding, *(p.weight for p in parts), *(p.bias for p in parts)} | floats
 
 
 def _check(expected: Expected, found: Checkpoint) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.graph import Gla, Graph, Linear, Logits, Residual, Router, Stage, Swiglu, Window
 from compiler.passes.aspect import tile_state_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
 from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
@@ -32,7 +32,7 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
         carriers = _stage(plan, stage, carriers)
         if stage.linear is not None:
             plan.partials(stage.linear)
-        if not isinstance(stage, Logits):
+        if not isinstance(stage, Logits | Router):
             linear = driven[stage.site]
             _tiles(plan, linear, of[linear.name])
     return plan.finish()
@@ -50,6 +50,8 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             swiglu_blocks(plan, stage)
         case Logits():
             logits_blocks(plan, stage)
+        case _:
+            raise Bug(f"no blocks for {stage.kind}", where=stage.name)  # operations.check_mapped
     return carriers
 
 

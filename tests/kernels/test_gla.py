@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.gla import gla_chunk, gla_sequence, gla_step, log_gate
+from kernels.gla import decay_step, gla_chunk, gla_sequence, gla_step, log_gate
 
 torch.set_num_threads(1)
 
@@ -44,6 +44,17 @@ def test_the_decay_acts_on_keys_before_the_token_is_added():
     out, new = gla_step(state, q, k, v, decay)
     assert new[0].tolist() == [[12.0, 24.0], [24.0, 48.0]]
     assert out[0].tolist() == pytest.approx([84 / 2**0.5, 168 / 2**0.5])
+
+
+def test_a_decay_may_be_given_itself():
+    q, k, v, _ = (a[0, 0] for a in sample(1, 1))
+    state, decay = torch.full((2, 4, 3), 2.0), torch.tensor([[0.0, 0.5, 1.0, 0.25]] * 2)
+    out, new = decay_step(state, q, k, v, decay)
+    wanted = 2 * decay.double().numpy()[..., None] + np.einsum("hk,hv->hkv", k.double(), v.double())
+    np.testing.assert_allclose(new.numpy(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(out, np.einsum("hk,hkv->hv", q.double(), wanted) / 2, atol=1e-6)
+    for got, want in zip(gla_step(state, q, k, v, decay.log()), (out, new), strict=True):
+        torch.testing.assert_close(got, want)
 
 
 def test_the_recurrence_is_attention_with_decaying_weights():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.graph import Gla, Logits, Residual, Swiglu, Window
+from compiler.graph import Gla, Logits, Parallel, Residual, Router, Swiglu, Window
 from kernels.rope import rope
 from kernels.stage import STAGES, split_heads
 from kernels.window import dequantize_kv, quantize_kv
@@ -38,8 +38,16 @@ def test_neurons_come_per_key_value_head_its_queries_first():
     assert gate.tolist() == [[10, 11], [22, 23]]
 
 
+def parallel_op(window, sinks=3, merge=(0.5, 0.25)):
+    names = ("sink_key", "sink_value", "linear_norm", "window_norm")
+    size = (4, 2, 8, window, 10_000.0, sinks)
+    return Parallel("both", "qkv", "o_in", *size, *names, EPS, merge)
+
+
 def test_every_stage_of_the_graph_has_its_function():
-    assert set(STAGES) == {op.kind for op in (Residual, Gla, Window, Swiglu, Logits)}
+    assert set(STAGES) == {
+        op.kind for op in (Residual, Gla, Window, Parallel, Router, Swiglu, Logits)
+    }
 
 
 def test_the_residual_stream_adds_up_and_ends_at_the_logits():
@@ -93,14 +101,21 @@ def test_gla_carries_its_state_from_token_to_token(heads, kv_heads):
         np.testing.assert_allclose(out.numpy(), want, rtol=1e-4, atol=1e-5)
 
 
-def window_oracle(op, tokens, position):
-    """Softmax in float64 over the last `window` tokens up to `position`, keys stored as int8."""
+def window_oracle(op, tokens, position, before=((), ())):
+    """Softmax in float64 over the last `window` tokens up to `position`, keys stored as int8.
+
+    before: keys and values that are seen besides.
+    """
+    first = getattr(op, "sinks", 0)
     kept = range(max(0, position - op.window + 1), position + 1)
-    q = rope(split_heads(op, tokens[position], 2)[0], position, op.theta).double().numpy()
+    q = rope(split_heads(op, tokens[position], 2)[0], first + position, op.theta).double().numpy()
     pairs = [split_heads(op, tokens[t], 2)[1:] for t in kept]
-    keys = [rope(k, t, op.theta) for t, (k, _) in zip(kept, pairs, strict=True)]
-    k = np.array([dequantize_kv(*quantize_kv(a)).double().numpy() for a in keys])
-    v = np.array([dequantize_kv(*quantize_kv(a)).double().numpy() for _, a in pairs])
+    keys = [rope(k, first + t, op.theta) for t, (k, _) in zip(kept, pairs, strict=True)]
+    keys, values = [*before[0], *keys], [*before[1], *(v for _, v in pairs)]
+    k, v = (
+        np.array([dequantize_kv(*quantize_kv(a)).double().numpy() for a in side])
+        for side in (keys, values)
+    )
     out = []
     for head in range(op.heads):
         kv = head // (op.heads // op.kv_heads)
@@ -117,6 +132,59 @@ def test_a_window_keeps_exactly_its_last_tokens(window):
         out = STAGES["window"](op, {}, memory, y, position)
         np.testing.assert_allclose(out.numpy(), window_oracle(op, tokens, position), atol=5e-6)
         assert {a.shape[0] for a in memory["swa"]} == {min(window, position + 1)}
+
+
+def tied_oracle(op, tokens):
+    """Linear attention of every token, float64: decay 1 - sigmoid(k), loop by loop."""
+    group, d = op.heads // op.kv_heads, op.head_dim
+    state = np.zeros((op.heads, d, d))
+    for y in tokens.double().numpy().reshape(len(tokens), op.kv_heads, group + 2, d):
+        out = np.zeros((op.heads, d))
+        for head in range(op.heads):
+            part = y[head // group]
+            q, k = (1 / (1 + np.exp(-part[i])) for i in (head % group, group))
+            for i in range(d):
+                for j in range(d):
+                    state[head, i, j] = (1 - k[i]) * state[head, i, j] + k[i] * part[group + 1, j]
+            out[head] = q @ state[head] / math.sqrt(d)
+        yield out
+
+
+@pytest.mark.parametrize("window", [1, 3, 20])
+def test_branches_run_side_by_side_and_are_normalised_before_they_are_merged(window):
+    op, d = parallel_op(window), 8
+    tokens, memory = normal(6, 9, 2 * (2 + 2) * d), {}
+    vectors = {"sink_key": normal(7, 3, 2, d), "sink_value": normal(8, 3, 2, d)}
+    vectors |= {"linear_norm": normal(9, d), "window_norm": normal(10, d)}
+    before = (list(vectors["sink_key"]), list(vectors["sink_value"]))
+
+    def normed(x, weight):
+        x = x.reshape(4, d)
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + EPS) * vectors[weight].double().numpy()
+
+    for position, (y, o_1) in enumerate(zip(tokens, tied_oracle(op, tokens), strict=True)):
+        out = STAGES["parallel"](op, vectors, memory, y, position)
+        o_2 = window_oracle(op, tokens, position, before)
+        wanted = 0.5 * normed(o_1, "linear_norm") + 0.25 * normed(o_2, "window_norm")
+        np.testing.assert_allclose(out.numpy(), wanted.reshape(-1), atol=2e-5)
+        state, ring = memory["both"]
+        assert state.shape == (4, d, d)
+        assert {a.shape[0] for a in ring} == {min(window, position + 1)}  # no room for sinks
+
+
+def test_a_router_keeps_its_choice_until_the_residual_stream_takes_it():
+    stage = Router("route", "router", 4, 2, "softmax")
+    logits = torch.tensor([1.0, 3.0, 0.0, 2.0])
+    memory = {("x", 5): torch.tensor([1.0, 1.0])}
+    weights = STAGES["router"](stage, {}, memory, logits, 5)
+    wanted = np.exp([3.0, 2.0]) / np.exp([1.0, 3.0, 0.0, 2.0]).sum()
+    np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-6)
+    assert memory["route", 5][0] == (1, 3)
+    later = Residual("later", "down", "in", 2, "w", EPS, "route", ("a", "b", "c", "d"))
+    rows = torch.tensor([[10.0, 20.0], [100.0, 0.0], [0.0, 1000.0]])
+    STAGES["residual"](later, {"w": torch.ones(2)}, memory, rows, 5)
+    assert memory.keys() == {("x", 5)}
+    np.testing.assert_allclose(memory["x", 5], [11 + 100 * wanted[0], 21 + 1000 * wanted[1]])
 
 
 def test_operations_carry_their_own_state():

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from compiler.executor.fast import bits_per_byte, forward
-from compiler.frontends.config import GlaSwaConfig
+from compiler.frontends.config import GlaSwaConfig, SpikingBrainMoeConfig
 from compiler.frontends.gla_swa import build, tensor_shapes
 from compiler.weights import quantize
+from hw_models.errors import Unsupported
 from kernels.canonical import execute
 from kernels.linear import dequantize, quantize_w8
 
@@ -233,3 +234,13 @@ def test_bits_are_summed_over_every_byte_of_windows_that_share_nothing():
             seen += bytes([byte])
     found = bits_per_byte(config, weights, text, window=8)
     assert found == pytest.approx(bits / len(text), rel=1e-5)
+
+
+def test_models_of_other_families_are_refused():
+    config = SpikingBrainMoeConfig(23, 32, 2, 4, 2, 72, 5, 16, (1,), (0,), 4, 1, 36, 36, 2)
+    for run in (
+        lambda: forward(config, {}, random_tokens()),
+        lambda: bits_per_byte(config, {}, b"text"),
+    ):
+        with pytest.raises(Unsupported, match="no SpikingBrainMoeConfig"):
+            run()

@@ -11,7 +11,8 @@ from hw_models.errors import BadInput, Unsupported
 
 
 def test_the_presets_are_the_published_models():
-    assert preset_names() == ["llama-3.1-8b", "qwen2.5-7b", "spikingbrain-7b"]
+    names = ["llama-3.1-8b", "qwen2.5-7b", "spikingbrain-76b", "spikingbrain-7b"]
+    assert preset_names() == names
     for name in preset_names():
         graph = preset(name)
         verify(graph)
@@ -26,6 +27,8 @@ def test_the_presets_are_the_published_models():
         ("spikingbrain-7b", 6.526e9 + 24.8e6, 0.545e9),
         ("qwen2.5-7b", 6.525e9, 0.545e9),
         ("llama-3.1-8b", 6.979e9, 0.525e9),
+        # Qwen2.5-7B's attention, a second feed-forward layer on 21 of 28, 21 routers
+        ("spikingbrain-76b", 6.525e9 + 21 * 203.69e6 + 1.2e6, 0.545e9),
     ],
 )
 def test_a_token_costs_the_published_multiplications(name, block_macs, head_macs):
