@@ -10,6 +10,7 @@ from compiler import graph as graphs
 from compiler import weights as quantizing
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
+from compiler.passes import arrays
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
 from compiler.passes import pack as packing
@@ -90,8 +91,11 @@ def compile_graph(
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
-    tiles = tiling.tile(graph, codes, chip, statistics.spikes_per_channel[coding])
+    cut = tiling.tile if chip.array is None else arrays.tile
+    tiles = cut(graph, codes, chip, statistics.spikes_per_channel[coding])
     tiling.verify(tiles, graph, chip)
+    if chip.array is not None:
+        arrays.verify(tiles, chip)
     begin()
     flow = flows.dataflow(graph, tiles, chip)
     flows.verify(flow, graph)

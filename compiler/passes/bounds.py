@@ -1,5 +1,6 @@
 """Lower bounds for cores and chips: what no mapping of these units on this target can go below."""
 
+from compiler.passes.arrays import array_bounds
 from compiler.passes.pack import RESOURCES, limits, needs
 from compiler.passes.place import Placement
 from compiler.tasks import Dataflow
@@ -32,4 +33,5 @@ def bounds(flow: Dataflow, placement: Placement, chip: Chip) -> dict[str, dict[s
             "ratio": placement.n_chips / chips,
         },
         **{f"cores by {name}": {"bound": n} for name, n in by_resource.items()},
+        **(array_bounds(flow, chip) if chip.array else {}),
     }

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.passes import arrays
 from compiler.passes.blocks import Plan, gla_blocks, residual_blocks, swiglu_blocks, window_blocks
 from compiler.passes.tile import tile_state_bytes
 from compiler.passes.vector_work import dequantize, total
@@ -70,13 +71,18 @@ def _tiles(plan: Plan, linear: Linear, tiles: tuple[Tile, ...], stage: Stage) ->
         if tile.linear == linear.name:
             name = f"{tile.linear}[{tile.post},{tile.pre}]"
             task = plan.task(Task(name, tile.linear, 0, tile=tile))
+            synapses = tile.n_pre * tile.n_post
+            state = tile_state_bytes(tile.n_pre, tile.n_post, plan.chip.core.token_slots)
+            if plan.chip.array is not None:
+                synapses = arrays.synapse_bytes(tile, plan.chip)
+                state = arrays.state_bytes(tile, plan.chip)
             plan.unit(
                 name,
                 tile.linear,
                 [task],
-                tile_state_bytes(tile.n_pre, tile.n_post, plan.chip.core.token_slots),
+                state,
                 tile.n_post,
-                synapse_bytes=tile.n_pre * tile.n_post,
+                synapse_bytes=synapses,
                 in_axons=tile.n_pre,
             )
             mine.append((tile, task))
