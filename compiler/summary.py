@@ -69,12 +69,10 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
 def _totals(found: dict[str, Any]) -> Table:
     used, have = found["synapse_bytes"], found["synapse_memory_bytes"]
     table = Table(box=None, show_header=False)
-    arrays = found["arrays"]
-    if arrays is None:
-        cells = ()
-    else:
+    arrays, cells = found["arrays"], []
+    if arrays is not None:
         size = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
-        cells = (("crossbar arrays", f"{size}, {arrays['utilisation']:.1%} of which hold weights"),)
+        cells = [("crossbar arrays", f"{size}, {arrays['utilisation']:.1%} of them in use")]
     for name, value in (
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
         ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),

@@ -1,4 +1,4 @@
-"""What a crossbar's converters and cells change: its sums by the oracle, and how far a run is off."""
+"""What converters and cells of a crossbar change: sums by the oracle, and how far a run is off."""
 
 from collections.abc import Callable, Sequence
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.program import TILE, Program
+from hw_models.chip import Array
 from kernels.crossbar import GROUP, Cells, cells
 from simulator.hot import state as h
 
@@ -14,11 +15,16 @@ UNBOUNDED = 1 << 62
 
 
 def array_constants(program: Program) -> I64:
-    """Fixed.array, columns as named in hot.state; none for cores that add spike by spike."""
+    """Fixed.array; no entries for cores that add spike by spike."""
     array = program.chip.array
     if array is None:
         return np.zeros(0, np.int64)
     synapses = sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
+    return constants(array, synapses * array.columns_per_weight)
+
+
+def constants(array: Array, flips: int) -> I64:
+    """An array's constants, columns as named in hot.state; flips: where they begin in the cells."""
     return np.array(
         [
             array.rows,
@@ -31,7 +37,7 @@ def array_constants(program: Program) -> I64:
             (1 << array.adc_bits) - 1 if array.adc_bits else UNBOUNDED,
             array.adc_step if array.adc_bits else 1,
             array.step_ps,
-            synapses * array.columns_per_weight,
+            flips,
         ],
         np.int64,
     )

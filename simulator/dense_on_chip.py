@@ -53,12 +53,13 @@ def dense_on_chip(
     if chip.array is not None:
         for d in linears(run):
             if d.operation in factor:
-                counts |= _reads(chip.array, d, tokens_in(run, phase, d))
+                dict.update(counts, _reads(chip.array, d, tokens_in(run, phase, d)))
     seconds = (phase.end_ps - phase.start_ps) * 1e-12
     static = static_of(chip, run.n_chips, seconds, streams)
     return ledger(counts, chip.costs, static=static), (
         "estimated from the counters of this run, not simulated",
         f"one {PAYLOAD_BITS}-bit message per channel, along the trees that the spikes took",
+        *(("arrays are read for 7 bits of either sign, half of them set",) if chip.array else ()),
         "spikes' share of the flits by message sizes; same wall time, so the same static energy",
         "dense layers (lm_head) stay as they are",
     )

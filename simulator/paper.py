@@ -22,7 +22,10 @@ SOURCE: Final = (
 )
 
 _ON_TOP: Final = {
-    "arithmetic": ("arithmetic", "this run's ledger from here on, at the target's own prices and node"),
+    "arithmetic": (
+        "arithmetic",
+        "this run's ledger from here on, at the target's own prices and node",
+    ),
     "memory": (
         "+ memory",
         "weights, axon tables and sums, where the price of arithmetic does not hold them",

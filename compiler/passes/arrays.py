@@ -80,7 +80,7 @@ def _cut(linear: Linear, width: int, height: int) -> list[Tile]:
 
 def _aspects(linear: Linear, chip: Chip) -> Iterator[tuple[int, int]]:
     """(inputs, neurons) of tiles that fit a core: whole arrays in both directions, as far as
-    there is more than one."""
+    there is more than one, and parts of one where a core holds no more."""
     core, array = chip.core, array_of(chip)
     block = math.lcm(array.neurons, linear.align)
     for width in _widths(linear.n_pre, math.lcm(array.rows, GROUP)):
@@ -103,10 +103,11 @@ def _aspects(linear: Linear, chip: Chip) -> Iterator[tuple[int, int]]:
 
 
 def _widths(n_pre: int, step: int) -> Iterator[int]:
-    """Near-equal cuts of the inputs at whole arrays, narrow ones first."""
+    """Groups of less than an array, then near-equal cuts of the inputs at whole arrays."""
     wanted = -(-n_pre // step)
     sizes = {-(-wanted // parts) for parts in range(1, wanted + 1)}
-    return (min(size * step, n_pre) for size in sorted(sizes))
+    yield from range(GROUP, min(step, n_pre), GROUP)
+    yield from (min(size * step, n_pre) for size in sorted(sizes))
 
 
 def _bits(
