@@ -115,3 +115,12 @@ def test_sums_too_wide_are_errors_that_name_task_token_and_neuron():
     assert reg[[h.R_ERROR, h.R_E3, h.R_E4]].tolist() == [h.E_PARTIAL, 1, 127 * 1280]
     _, _, _, reg = closed(q, np.full((2, 1), 10), small, "graded", array(), limit=127 * 1280 + 1)
     assert reg[h.R_ERROR] == 0
+
+
+def test_the_ones_of_arrays_side_by_side_clip_together():
+    """Weights of -128 + 128 = 0 hold nothing: of 30 neurons, 24 to an array, only ones clip."""
+    chosen = array(encoding="offset", adc_bits=6)
+    q = np.full((30, 128), -128, np.int8)
+    mantissa = np.ones((30, 1))
+    _, _, counted, _ = closed(q, mantissa, np.ones(128, np.int32), "bitwise", chosen)
+    assert counted[[h.READS, h.CONVERTED, h.CLIPPED]].tolist() == [2, 30 * 4 + 2, 2]
