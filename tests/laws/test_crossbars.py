@@ -37,7 +37,7 @@ def analog(program, text):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("coding", ["ternary", "bitwise", "graded"])
 def test_an_ideal_converter_is_a_digital_core(target, coding):
-    assert_equal(prefilled(compiled(target, coding, **IDEAL)), reference(0))
+    assert_equal(prefilled(compiled(target, coding, **IDEAL), FEW), reference(0)[:4])
 
 
 @pytest.mark.parametrize("rows_at_once", ["32", "128"])

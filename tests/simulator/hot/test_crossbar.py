@@ -61,7 +61,7 @@ def array(**changed):
     return Array(**usual | changed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     encoding=st.sampled_from(["pairs", "offset"]),
     bits=st.integers(1, 8),
