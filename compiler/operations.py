@@ -1,6 +1,7 @@
 """Where every operation of a program runs, and why; the summary and the simulator both tell it.
 
 event-driven    on cores, spike by spike, on integers
+crossbar        in arrays of memory cells, once per token when its spikes are in
 neuron program  on cores, once per token when its inputs are complete, on floats
 host            outside the chip
 
@@ -29,11 +30,13 @@ from compiler.program import HOST, Program
 from hw_models.errors import Unsupported
 
 EVENTS: Final = "event-driven"
+CROSSBAR: Final = "crossbar"
 NEURONS: Final = "neuron program"
 ON_HOST: Final = "host"
 
 _SPIKING: Final = "a spike adds its row of 8-bit weights"
 _DENSE: Final = "dense in the model: 16-bit values"
+_DRIVEN: Final = "counts drive rows of cells, columns are converted"
 _STAGES: Final = {
     Residual: "residual stream and RMS norm, floats",
     Gla: "gates and float state, token by token",
@@ -107,10 +110,12 @@ def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 
 def _linear(program: Program, linear: Linear) -> dict[str, Any]:
     site = program.graph.site(linear.site)
+    crossbar = program.chip.array is not None
+    spiking = _DRIVEN if crossbar else _SPIKING
     return {
         "kind": "linear",
-        "where": EVENTS,
-        "why": _DENSE if site.threshold == "absmax16" else _SPIKING,
+        "where": CROSSBAR if crossbar else EVENTS,
+        "why": _DENSE if site.threshold == "absmax16" else spiking,
         "macs": linear.n_pre * linear.n_post,
         "site": site.name,
         "threshold": site.threshold,

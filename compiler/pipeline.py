@@ -12,6 +12,7 @@ from compiler.budget import Budget
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
 from compiler.operations import check_mapped
+from compiler.passes import arrays
 from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
 from compiler.passes import encode as encoding
@@ -104,6 +105,8 @@ def compile_graph(
     begin()
     tiles = tiling.tile(graph, codes, chip, statistics)
     tiling.verify(tiles, graph, chip)
+    if chip.array is not None:
+        arrays.verify(tiles, chip)
     begin()
     flow = flows.dataflow(graph, tiles, chip)
     flows.verify(flow, graph)

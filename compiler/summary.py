@@ -33,12 +33,24 @@ def summary(program: Program) -> dict[str, Any]:
         "macs_per_token": program.graph.macs(),
         "synapse_bytes": synapses,
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
+        "arrays": _arrays(program),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "statistics": dict(program.statistics),
         "prompt_bytes": len(program.prompt.text),
         "tokens": program.prompt.tokens,
         "operations": operations(program),
     }
+
+
+def _arrays(program: Program) -> dict[str, Any] | None:
+    """Crossbar arrays in use, and the share of their cells that hold weights."""
+    array = program.chip.array
+    if array is None:
+        return None
+    n = int(program.bounds["arrays by cells"]["achieved"])
+    cells = program.graph.macs() * array.columns_per_weight
+    share = cells / (n * array.rows * array.columns)
+    return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 
 
 def render(found: dict[str, Any], console: Console | None = None) -> None:
@@ -57,9 +69,14 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
 def _totals(found: dict[str, Any]) -> Table:
     used, have = found["synapse_bytes"], found["synapse_memory_bytes"]
     table = Table(box=None, show_header=False)
+    arrays, cells = found["arrays"], []
+    if arrays is not None:
+        size = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
+        cells = [("crossbar arrays", f"{size}, {arrays['utilisation']:.1%} of them in use")]
     for name, value in (
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
         ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
+        *cells,
         ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
         ("streams at once", f"at most {found['max_streams']:,}"),
         ("prompt", f"{found['prompt_bytes']:,} bytes, then {found['tokens']:,} tokens"),

@@ -4,12 +4,13 @@ docs/hardware.md says what each key means. A new chip is a new file, never new c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import StrictBool, StrictStr, with_config
 
+from hw_models.array import Array, check_array
 from hw_models.cited import STRICT, Tree, known, nearest, read, read_text, validate
 from hw_models.cost import Cost, EnergyRange, PowerRange, Range
 from hw_models.events import KINDS, LINKS, MESSAGES
@@ -25,6 +26,7 @@ from hw_models.quantity import (
 
 __all__ = [
     "Abilities",
+    "Array",
     "Chip",
     "Core",
     "Cost",
@@ -44,11 +46,11 @@ Coding = Literal["binary", "ternary", "bitwise", "bitwise-2c", "graded"]
 _FOLDER: Final = "chips"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """What one core holds."""
 
-    synapse_memory: PositiveBytes
+    synapse_memory: PositiveBytes = 0  # of a crossbar: what its arrays hold, not written
     state_memory: PositiveBytes  # accumulators, recurrent state, KV
     neurons: Positive
     in_axons: Positive  # rows a delivered spike can address
@@ -136,6 +138,7 @@ class Chip:
     text_hash: str
     text: str = ""
     all_in: bool = False  # the single cost holds everything, static power too
+    array: Array | None = None  # cores are crossbars
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class _File:
     static_power: PowerRange
     cost: dict[str, _Price]
     all_in: StrictBool = False
+    array: Array | None = None
 
 
 def known_chips() -> tuple[str, ...]:
@@ -203,7 +207,7 @@ def _chip(tree: Tree) -> Chip:
         name=file.name,
         title=file.title,
         sync=file.sync,
-        core=file.core,
+        core=_core(tree, file),
         layout=file.layout,
         links={name: file.link[name] for name in LINKS},
         formats={name: file.format[name] for name in MESSAGES},
@@ -215,7 +219,23 @@ def _chip(tree: Tree) -> Chip:
         text_hash=tree.text_hash,
         text=tree.text,
         all_in=file.all_in,
+        array=file.array,
     )
+
+
+def _core(tree: Tree, file: _File) -> Core:
+    """The core; weights of a crossbar take what its arrays hold."""
+    core, array = file.core, file.array
+    if array is None:
+        if not core.synapse_memory:
+            raise tree.refuse("core.synapse_memory", "missing")
+        return core
+    check_array(tree, array)
+    if core.synapse_memory:
+        raise tree.refuse(
+            "core.synapse_memory", "not of a crossbar: array.per_core says what its arrays hold"
+        )
+    return replace(core, synapse_memory=array.per_core * array.weights)
 
 
 def _cost(tree: Tree, key: str, price: _Price) -> Cost:

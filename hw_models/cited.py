@@ -15,6 +15,7 @@ from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -213,5 +214,6 @@ def _keys(kind: Any, path: list[str | int]) -> Iterator[str]:
     """Field names of the dataclass that stands at a path of nested types."""
     for part in path:
         kind = get_type_hints(kind)[str(part)] if is_dataclass(kind) else get_args(kind)[-1]
+        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind  # Table | None
     if is_dataclass(kind):
         yield from (f.name for f in fields(kind))

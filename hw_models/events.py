@@ -57,6 +57,11 @@ KINDS: Final[dict[str, tuple[Level, str]]] = {
     "state_read": ("rest", "byte of recurrent state (GLA, KV) read"),
     "state_write": ("rest", "byte of recurrent state (GLA, KV) written"),
     "host_bit": ("rest", "bit carried between host and chip"),
+    # crossbar arrays, instead of synops and weight fetches
+    "row_drive": ("arithmetic", "row of a crossbar array driven in one step"),
+    "array_read": ("arithmetic", "crossbar array read in one step"),
+    "adc_convert": ("arithmetic", "column of a crossbar array converted in one step"),
+    "shift_add": ("arithmetic", "converted code shifted and added to a sum"),
 }
 
 

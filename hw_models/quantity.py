@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator
 
 _FORM: Final = re.compile(
-    r"(?P<number>[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?) ?(?P<unit>[A-Za-z]+)"
+    r"(?P<number>[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?) ?(?P<unit>[A-Za-z]+|%)"
 )
 
 _JOULE: Final = {"fJ": 1e-15, "pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0}
@@ -21,6 +21,7 @@ _WATT: Final = {"uW": 1e-6, "mW": 1e-3, "W": 1.0, "kW": 1e3}
 _PICOSECOND: Final = {"ps": 1.0, "ns": 1e3, "us": 1e6, "ms": 1e9, "s": 1e12}
 _BYTE: Final = {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 _BIT: Final = {"bit": 1.0}
+_SHARE: Final = {"%": 0.01}
 
 MAX_WHOLE: Final = 2**63 - 1
 """Whole quantities end up in int64 arrays."""
@@ -67,6 +68,14 @@ def width_bits(raw: object) -> int:
     return _whole(raw, _BIT)
 
 
+def share(raw: object) -> float:
+    """0.045 of '4.5 %'; at most 100 %."""
+    value = _scaled(raw, _SHARE)
+    if value > 1:
+        raise ValueError(f"{raw!r} is more than 100 %")
+    return float(value)
+
+
 def count(raw: object) -> int:
     """A plain whole number, not negative; it takes no unit."""
     if not isinstance(raw, int) or isinstance(raw, bool):
@@ -93,5 +102,6 @@ PositivePicoseconds = Annotated[int, BeforeValidator(positive(time_ps))]
 PositiveBytes = Annotated[int, BeforeValidator(positive(size_bytes))]
 Bits = Annotated[int, BeforeValidator(width_bits)]
 PositiveBits = Annotated[int, BeforeValidator(positive(width_bits))]
+Share = Annotated[float, BeforeValidator(share)]
 Count = Annotated[int, BeforeValidator(count)]
 Positive = Annotated[int, BeforeValidator(positive(count))]

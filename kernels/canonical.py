@@ -5,7 +5,7 @@ the simulator calls. What it returns is what a functional simulation must equal.
 Experts that a token's router does not choose neither encode nor sum anything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,21 +43,29 @@ class Numbers:
     embedding: Tensor
 
 
+Sums = Callable[[str, Tensor], Tensor]
+"""Int64 sums of a linear, by name, from its int32 counts."""
+
+
 @torch.inference_mode()
 def execute(
-    graph: Any, numbers: Numbers, tokens: Sequence[int], k: float = 3.0
+    graph: Any,
+    numbers: Numbers,
+    tokens: Sequence[int],
+    k: float = 3.0,
+    analog: Sums | None = None,
 ) -> Iterator[TokenTrace]:
     """Yield one trace per token; state is carried between them.
 
-    graph: a compiler.graph.Graph (only its fields are read). Raises BadInput
-    (kernels.threshold, kernels.linear).
+    graph: a compiler.graph.Graph (only its fields are read); analog: what adds up in place of
+    exact_linear. Raises BadInput (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         memory: dict[object, Any] = {}
         for position, token in enumerate(tokens):
-            yield _token(graph, numbers, memory, token, position, k)
+            yield _token(graph, numbers, memory, token, position, k, analog)
     finally:
         torch.set_num_threads(threads)
 
@@ -69,6 +77,7 @@ def _token(
     token: int,
     position: int,
     k: float,
+    analog: Sums | None,
 ) -> TokenTrace:
     trace = TokenTrace()
     spikes: dict[str, tuple[Tensor, Tensor]] = {}  # site -> counts, V_th
@@ -76,7 +85,7 @@ def _token(
     def output(linear: Any) -> Tensor:
         w8, bias = numbers.linears[linear.name]
         counts, v_th = spikes[linear.site]
-        sums = exact_linear(counts, w8)
+        sums = analog(linear.name, counts) if analog else exact_linear(counts, w8)
         trace.sums[linear.name] = sums.numpy()
         return linear_output(sums, v_th, w8.row_scale, bias)
 

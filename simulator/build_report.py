@@ -66,6 +66,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         mapping=_mapping(run),
         assumptions=_assumptions(run, chip, phases),
         chip=run.chip,
+        analog=run.analog,
     )
 
 
@@ -99,6 +100,7 @@ def _events(phase: Phase) -> Events:
         messages=count(*(f"msg_{name}" for name in MESSAGES)),
         hops=count("flit_x", "flit_y", *crossings),
         chip_hops=count(*crossings),
+        conversions=count("adc_convert"),
     )
 
 

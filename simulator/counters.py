@@ -16,7 +16,16 @@ from compiler.program import MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
-from simulator.hot.state import FIRED, FLITS, RING, ROWS, State
+from simulator.hot.state import (
+    CONVERTED,
+    DRIVEN,
+    FIRED,
+    FLITS,
+    READS,
+    RING,
+    ROWS,
+    State,
+)
 
 Counts = dict[str, dict[str, int]]
 I64 = NDArray[np.int64]
@@ -31,11 +40,15 @@ class Snapshot:
     task_rows: I64
     task_fired: I64
     task_ring: I64
+    task_driven: I64  # of crossbar tiles
+    task_reads: I64
+    task_converted: I64
 
     @classmethod
     def of(cls, state: State) -> "Snapshot":
-        rows, fired, ring = (state.progress[:, c].copy() for c in (ROWS, FIRED, RING))
-        return cls(state.tree_sent.copy(), state.sink_got.copy(), rows, fired, ring)
+        of_tasks = (ROWS, FIRED, RING, DRIVEN, READS, CONVERTED)
+        columns = (state.progress[:, c].copy() for c in of_tasks)
+        return cls(state.tree_sent.copy(), state.sink_got.copy(), *columns)
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -140,10 +153,16 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
             spikes = int(seen.sink_got[sink, SPIKE])
             linear = program.graph.linears[t.task_linear[task]]
             synop = CODINGS[program.codings[linear.site][0]].synop
-            add(t.task_op[task], synop, spikes * int(t.task_neuron_n[task]))
+            if program.chip.array is None:
+                add(t.task_op[task], synop, spikes * int(t.task_neuron_n[task]))
             add(t.task_op[task], "axon_lookup", spikes + int(seen.sink_got[sink, MARKER]))
     for task, rows in enumerate(seen.task_rows):
         add(t.task_op[task], "weight_fetch", rows * t.task_neuron_n[task])
+    for task in np.flatnonzero(seen.task_reads):
+        add(t.task_op[task], "row_drive", seen.task_driven[task])
+        add(t.task_op[task], "array_read", seen.task_reads[task])
+        for kind in ("adc_convert", "shift_add"):  # every code is shifted and added
+            add(t.task_op[task], kind, seen.task_converted[task])
     for emit in range(t.emit_tree.size):
         if t.emit_class[emit] == PARTIAL:
             tree = int(t.emit_tree[emit])

@@ -1,7 +1,8 @@
 """The same model as dense INT8 on the same chip, estimated from a run's counters.
 
 Every channel sends one graded 8-bit message along the trees its spikes took, so synops
-become MACs (`synop_mac`) and spike traffic scales by channels / spikes, site by site.
+become MACs (`synop_mac`) and spike traffic scales by channels / spikes, site by site; a
+crossbar reads all its arrays in every step that seven bits and a sign take.
 Partial sums, values, markers and vector work stay. Nothing is simulated again.
 """
 
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Final
 
-from hw_models.chip import Chip
+from hw_models.chip import Array, Chip
 from hw_models.errors import Bug
 from hw_models.ledger import Ledger, ledger, static_of
-from simulator.linears import SYNOPS, linears
+from simulator.linears import SYNOPS, Driven, linears, tokens_in
 from simulator.result import Phase, Run
 
 PAYLOAD_BITS: Final = 8
@@ -49,14 +50,37 @@ def dense_on_chip(
         if scale is not None and "weight_fetch" in kinds:
             # one row per channel, whether or not the core keeps rows
             counts[operation, "weight_fetch"] = counts[operation, "synop_mac"]
+    if chip.array is not None:
+        for d in linears(run):
+            if d.operation in factor:
+                dict.update(counts, _reads(chip.array, d, tokens_in(run, phase, d)))
     seconds = (phase.end_ps - phase.start_ps) * 1e-12
     static = static_of(chip, run.n_chips, seconds, streams)
     return ledger(counts, chip.costs, static=static), (
         "estimated from the counters of this run, not simulated",
         f"one {PAYLOAD_BITS}-bit message per channel, along the trees that the spikes took",
+        *(("arrays are read for 7 bits of either sign, half of them set",) if chip.array else ()),
         "spikes' share of the flits by message sizes; same wall time, so the same static energy",
         "dense layers (lm_head) stay as they are",
     )
+
+
+def _reads(array: Array, driven: Driven, tokens: int) -> dict[tuple[str, str], int]:
+    """What a linear's arrays do for so many tokens of 8-bit inputs, none of them zero: seven bits
+    for the positive ones, seven for the negative ones, each bit set in half of them."""
+    n_pre, n_post = driven.site.n, driven.macs // driven.site.n
+    side_by_side = ceil(n_post / array.neurons)
+    digits = ceil((PAYLOAD_BITS - 1) / array.dac_bits)
+    reads = 2 * digits * ceil(n_pre / array.rows_at_once) * tokens
+    columns = n_post * array.columns_per_weight + (0 if array.pairs else side_by_side)
+    driving = 1 - 0.5**array.dac_bits  # digits that are not zero
+    found = {
+        "row_drive": round(digits * driving * n_pre * side_by_side * tokens),
+        "array_read": reads * side_by_side,
+        "adc_convert": reads * columns,
+        "shift_add": reads * columns,
+    }
+    return {(driven.operation, kind): n for kind, n in found.items()}
 
 
 def _messages_per_spike(run: Run) -> dict[str, float]:

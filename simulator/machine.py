@@ -7,6 +7,7 @@ from compiler.audit.trees import tree_of_sink
 from compiler.program import TILE, VECTOR, Program
 from hw_models.events import LINKS, MESSAGES
 from kernels.coding import CODINGS
+from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
 from simulator.hot.state import Fixed, State
 
@@ -56,6 +57,7 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
         linear=_columns(
             [program.partial_bits[lin.name] for lin in linears],
             _offsets(np.array([lin.n_post for lin in linears], np.int64))[:-1],
+            [CODINGS[program.codings[lin.site][0]].code for lin in linears],
         ),
         message=_columns(
             [header_bits(program, c) for c in MESSAGES],
@@ -77,6 +79,8 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
         ),
         weight=weight,
         mantissa=mantissa,
+        array=array_constants(program),
+        cell=crossbar_cells(program, task),
     )
 
 
@@ -94,7 +98,7 @@ def _task_table(program: Program, slots: int) -> I64:
     # accumulators of tiles and sums of vector tasks live in two arrays of their own
     sums = np.where(
         tiles,
-        _offsets(slots * groups * neurons)[:-1],
+        _offsets(slots * gathered(program))[:-1],
         _offsets(np.where(tiles, 0, slots * neurons))[:-1],
     )
     return _columns(
@@ -123,12 +127,23 @@ def _task_table(program: Program, slots: int) -> I64:
     )
 
 
+def gathered(program: Program) -> I64:
+    """What a tile keeps of one token: accumulators, or at a crossbar the counts of its inputs."""
+    t = program.tables
+    pre = np.where(t.task_kind == TILE, t.task_n_pre, 0).astype(np.int64)
+    return pre if program.chip.array else -(-pre // GROUP) * t.task_neuron_n
+
+
 def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
-    """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another."""
+    """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another.
+
+    A crossbar's weights are its cells: no bytes here.
+    """
     t, linears = program.tables, program.graph.linears
     tiles = np.flatnonzero(t.task_kind == TILE)
     sizes = task[tiles, h.N_PRE] * task[tiles, h.NEURON_N]
-    weight = np.zeros(int(sizes.sum()), np.int8)
+    digital = program.chip.array is None
+    weight = np.zeros(int(sizes.sum()) if digital else 0, np.int8)
     # products with accumulators need 64 bits
     mantissa = np.zeros(int((task[tiles, h.GROUPS] * task[tiles, h.NEURON_N]).sum()), np.int64)
     for i in tiles:
@@ -136,7 +151,8 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
         lo, n = int(t.task_neuron_lo[i]), int(t.task_neuron_n[i])
         pre, n_pre, groups = int(t.task_pre[i]), int(t.task_n_pre[i]), int(task[i, h.GROUPS])
         at = task[i, h.WEIGHT]
-        weight[at : at + n_pre * n] = arrays.q[lo : lo + n, pre : pre + n_pre].T.reshape(-1)
+        if digital:
+            weight[at : at + n_pre * n] = arrays.q[lo : lo + n, pre : pre + n_pre].T.reshape(-1)
         first, at = pre // GROUP, task[i, h.MANTISSA]
         m = arrays.m[lo : lo + n, first : first + groups]
         mantissa[at : at + groups * n] = m.T.reshape(-1)
@@ -174,12 +190,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
-    progress = _zeros(n_tasks, 6)
+    progress = _zeros(n_tasks, h.N_PROGRESS)
     progress[:, h.LAST_AXON] = -1
     progress[_after_head(program), h.NEXT] = progress[_after_head(program), h.DONE] = first
-    tiles = t.task_kind == TILE
     groups = fixed.task[:, h.GROUPS]
-    n_accumulators = int((slots * groups * t.task_neuron_n)[tiles].sum())
+    array = program.chip.array
+    widest = 1 if array is None else 3 + array.columns_per_weight
     n_home = int((slots * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     return State(
         reg=reg,
@@ -195,10 +211,10 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         queue=np.full((n_tasks, h.PARK, 2), -1, np.int64),
         progress=progress,
         got=_zeros(n_tasks, slots),
-        accumulator=np.zeros(n_accumulators, np.int32),
+        accumulator=np.zeros(int(slots * gathered(program).sum()), np.int32),
         bound=_zeros(int((slots * groups).sum())),
         home=_zeros(n_home),
-        row_sums=_zeros(int(t.task_neuron_n.max(initial=1))),
+        row_sums=_zeros(widest * int(t.task_neuron_n.max(initial=1))),
         received=_zeros(t.sink_core.size, slots),
         stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
         counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),

@@ -22,10 +22,13 @@ SOURCE: Final = (
 )
 
 _ON_TOP: Final = {
-    "arithmetic": ("synops", "this run's ledger from here on, at the target's own prices and node"),
+    "arithmetic": (
+        "arithmetic",
+        "this run's ledger from here on, at the target's own prices and node",
+    ),
     "memory": (
         "+ memory",
-        "weights, axon tables and sums, where a synop's price does not hold them",
+        "weights, axon tables and sums, where the price of arithmetic does not hold them",
     ),
     "network": ("+ network", "messages injected, flits over links, deliveries"),
     "rest": (
@@ -88,7 +91,10 @@ class PaperTable:
 
 
 def measure(run: Run) -> Spiking | None:
-    """Synops per dense MAC and MAC-weighted silent share of the spike-coded linears."""
+    """Synops per dense MAC and MAC-weighted silent share of the spike-coded linears.
+
+    On crossbars: those that the same spikes would be, were they added one by one.
+    """
     spiking = tuple(d for d in linears(run) if not d.dense)
     macs = sum(d.macs * d.site.tokens for d in spiking)
     if not macs:
@@ -97,9 +103,10 @@ def measure(run: Run) -> Spiking | None:
     def per_mac(*kinds: str) -> float:
         return sum(total(run.phases, d.operation, k) for d in spiking for k in kinds) / macs
 
-    return Spiking(
-        per_mac("synop_add", "synop_shift"), per_mac("synop_mac"), weighted_silent(spiking)
-    )
+    adds, products = per_mac("synop_add", "synop_shift"), per_mac("synop_mac")
+    if not adds + products:  # a crossbar counts no synops: what its spikes would have been
+        adds = sum(d.macs * d.site.spikes / d.site.n for d in spiking) / macs
+    return Spiking(adds, products, weighted_silent(spiking))
 
 
 def paper_table(run: Run, device: Device, on_chip: Sequence[Step] = ()) -> PaperTable:

@@ -9,6 +9,7 @@ from compiler.program import Program
 from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
 from kernels.linear import W8
+from simulator.analog import exact, sums_of_arrays
 from simulator.drive import Trajectory
 
 
@@ -30,11 +31,13 @@ def compare(
 ) -> None:
     """Every count, threshold, sum and logit must be equal; GateFailed names the first other.
 
-    Where the head did not run (prompt tokens but the last), there is nothing to compare.
+    Where the head did not run (prompt tokens but the last), there is nothing to compare. A
+    crossbar's sums are those of kernels/crossbar.py, exact ones with an ideal converter.
     """
     head = program.graph.linears[-1]
     head_from = len(tokens) - len(found.logits)
-    reference = execute(program.graph, numbers_of(program), tokens, program.k)
+    analog = None if exact(program) else sums_of_arrays(program)
+    reference = execute(program.graph, numbers_of(program), tokens, program.k, analog)
     for token, want in enumerate(reference):
         for stage in program.graph.stages:  # in order of execution: the first is the cause
             if stage.linear is not None:

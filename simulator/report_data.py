@@ -14,6 +14,7 @@ from simulator.linears import layer_kind
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
+from simulator.result import AnalogError
 
 FORMAT: Final = "spikeloom-report-1"
 
@@ -31,6 +32,7 @@ class Events:
     messages: int
     hops: int
     chip_hops: int
+    conversions: int = 0  # columns of crossbars converted, instead of synops
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Report:
     mapping: tuple[Mapped, ...]
     assumptions: tuple[str, ...]
     chip: Mapping[str, Any]
+    analog: AnalogError | None = None  # what converters and cells of a crossbar changed
 
     @property
     def main(self) -> PhaseReport:

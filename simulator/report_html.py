@@ -26,6 +26,8 @@ from simulator.tables import (
     PricedRow,
     baseline_rows,
     comparisons,
+    error_lines,
+    error_rows,
     level_rows,
     own_levels,
     priced_rows,
@@ -131,6 +133,7 @@ def _view(
         "sources": _sources(phases),
         "rasters": _rasters(report, run, activity),
         "bins": [(colour, _bin(*ends)) for colour, ends in zip(COLOURS, BINS, strict=True)],
+        "error": report.analog and (error_rows(report.analog), error_lines(report.analog)),
         "provenance": {key: _words(value) for key, value in provenance.items()},
     }
 
@@ -172,7 +175,8 @@ def _totals(p: PhaseReport) -> Chart:
 def _operations(p: PhaseReport) -> Chart:
     """Operations by joules, static power apart; under each linear the baselines' way to do it."""
     own = p.by_operation()
-    linear = {layer_kind(r.operation) for r in p.ledger.priced if r.kind in SYNOPS}
+    summing = (*SYNOPS, "adc_convert")
+    linear = {layer_kind(r.operation) for r in p.ledger.priced if r.kind in summing}
     usual = {b.name: by_operation(b.ledger, p.tokens) for b in p.baselines if b.usual}
     bars: list[Bar] = []
     spent = {op: levels for op, levels in own.items() if STATIC not in levels}

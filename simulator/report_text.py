@@ -10,8 +10,16 @@ from rich.table import Table
 from hw_models.cost import Range
 from simulator.paper import Cell
 from simulator.report_data import PhaseReport, Report
+from simulator.result import AnalogError
 from simulator.si import change, interval, share, si, whole
-from simulator.tables import baseline_rows, comparisons, level_rows, operation_rows
+from simulator.tables import (
+    baseline_rows,
+    comparisons,
+    error_lines,
+    error_rows,
+    level_rows,
+    operation_rows,
+)
 
 WIDTH = 100
 
@@ -30,6 +38,10 @@ def render_text(report: Report, console: Console | None = None) -> None:
     out.print(_operations(report.main))
     if report.main.baselines:
         out.print(_baselines(report.main))
+    if report.analog:
+        out.print(_analog(report.analog))
+        lines = (f"{name}: {value}" for name, value in error_lines(report.analog))
+        _list(out, "Analog error of the whole run", lines)
     out.print(_events(report))
     out.print(_density(report))
     _list(out, "Not priced", _unpriced(report))
@@ -147,8 +159,18 @@ def _operations(phase: PhaseReport) -> Table:
     return _table(f"{phase.name}: where the joules go", columns, rows)
 
 
+def _analog(error: AnalogError) -> Table:
+    rows = [
+        (row.operation, str(row.layers), f"{row.rms:.2%}", f"{row.largest:.2%}")
+        for row in error_rows(error)
+    ]
+    columns = ("linear (worst of its layers)", "layers", "RMS of errors", "largest error")
+    return _table("Analog error: sums against exact ones, relative to their RMS", columns, rows)
+
+
 def _events(r: Report) -> Table:
-    names = ("spike_messages", "delivered", "synops", "messages", "hops", "chip_hops")
+    work = "conversions" if any(p.events.conversions for p in r.phases) else "synops"
+    names = ("spike_messages", "delivered", work, "messages", "hops", "chip_hops")
     rows = [
         (name.replace("_", " "), *(cell for p in r.phases for cell in _event_cells(p, name)))
         for name in names

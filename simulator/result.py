@@ -41,6 +41,31 @@ class SiteActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class LinearError:
+    """Analog sums of one linear against the exact ones of the same counts, in units of the
+    exact sums' root mean square: that of the errors, and the largest error."""
+
+    rms: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogError:
+    """What converters and cells of a crossbar changed.
+
+    kl, same_top: of the logits against those of exact sums on the same tokens, in nats, and the
+    share of tokens with the same most likely next one
+    """
+
+    conversions: int
+    clipped: int  # of these, beyond the converter's range
+    linears: Mapping[str, LinearError]
+    logits: int  # tokens compared
+    kl: float
+    same_top: float
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A finished simulation."""
 
@@ -64,6 +89,7 @@ class Run:
     max_streams: int
     # the engine's own: events processed, high-water marks
     events: Mapping[str, int] = field(default_factory=dict)
+    analog: AnalogError | None = None  # of a crossbar whose sums are not exact by definition
 
     @property
     def time_to_first_token_s(self) -> float:

@@ -12,6 +12,8 @@ from simulator.baselines import ON_CHIP
 from simulator.linears import layer_kind
 from simulator.ranges import times
 from simulator.report_data import PhaseReport
+from simulator.result import AnalogError, LinearError
+from simulator.si import share, whole
 
 ALL_LEVELS: Final = (*LEVELS, STATIC)
 LEVEL_NAMES: Final = {
@@ -90,6 +92,37 @@ class PricedRow:
     source: str
     grade: str
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """Analog sums of linears of one kind: the worst of the layers."""
+
+    operation: str
+    layers: int
+    rms: float
+    largest: float
+
+
+def error_rows(error: AnalogError) -> list[ErrorRow]:
+    """Linears by kind, in the order in which the model meets them."""
+    kinds: dict[str, list[LinearError]] = {}
+    for name, found in error.linears.items():
+        kinds.setdefault(layer_kind(name), []).append(found)
+    return [
+        ErrorRow(kind, len(same), max(e.rms for e in same), max(e.largest for e in same))
+        for kind, same in kinds.items()
+    ]
+
+
+def error_lines(error: AnalogError) -> list[tuple[str, str]]:
+    """What an analog error comes to, apart from the sums."""
+    clipped = error.clipped / max(1, error.conversions)
+    return [
+        ("conversions", f"{whole(error.conversions)}, {share(clipped)} clipped"),
+        ("logits, KL(exact sums | this run)", f"{error.kl:.3g} nats, mean of {error.logits}"),
+        ("same most likely next token", share(error.same_top)),
+    ]
 
 
 def level_rows(phase: PhaseReport) -> LevelTable:

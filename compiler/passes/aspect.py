@@ -14,7 +14,7 @@ many hops as it is slower per bit than a link of the mesh.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from compiler.graph import Linear
@@ -55,22 +55,31 @@ def tile_state_bytes(n_pre: int, n_post: int, token_slots: int) -> int:
     return n_post * groups(n_pre) * (2 + 4 * token_slots)
 
 
-def choose(linear: Linear, load: Load, chip: Chip) -> Shape:
-    """The shape with the fewest bits x hops among those of nearly the fewest tiles.
+def shapes(linear: Linear, chip: Chip) -> list[tuple[int, int]]:
+    """(inputs, neurons) of tiles of which nearly the fewest are needed.
 
     Raises DoesNotFit when not even one neuron with one group of inputs fits a core.
     """
-    shapes = list(dict.fromkeys(_shapes(linear, chip)))
-    if not shapes:
+    found = list(dict.fromkeys(_shapes(linear, chip)))
+    if not found:
         raise _too_small(linear, chip)
-    fewest = min(_rows(linear, w) * _columns(linear, h) for w, h in shapes)
-    few = [
-        shape
-        for w, h in shapes
-        if _rows(linear, w) * _columns(linear, h) <= SPARE_TILES * fewest
-        for shape in _strips(linear, w, h, chip)
-    ]
-    return min(few, key=lambda shape: _bit_hops(linear, shape, load, chip))
+    return nearly_fewest(found, lambda w, h: _rows(linear, w) * _columns(linear, h))
+
+
+def nearly_fewest(
+    found: list[tuple[int, int]], number: Callable[[int, int], int]
+) -> list[tuple[int, int]]:
+    """Those that need at most SPARE_TILES times as many (tiles, arrays) as the best."""
+    fewest = min(number(w, h) for w, h in found)
+    return [(w, h) for w, h in found if number(w, h) <= SPARE_TILES * fewest]
+
+
+def choose(linear: Linear, fitting: Iterable[tuple[int, int]], load: Load, chip: Chip) -> Shape:
+    """The shape with the fewest bits x hops."""
+    return min(
+        (shape for w, h in fitting for shape in _strips(linear, w, h, chip)),
+        key=lambda shape: _bit_hops(linear, shape, load, chip),
+    )
 
 
 def _rows(linear: Linear, width: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from compiler.graph import Graph
+from compiler.passes.arrays import array_bounds
 from compiler.passes.board import Boarded
 from compiler.passes.least_traffic import least_chip_bits
 from compiler.passes.nets import Nets
@@ -58,6 +59,7 @@ def bounds(
         "bits on chip links": _row(round(boarded.link_bits), least_chip_bits(graph, weigh, chip)),
         "bits on the busiest chip link": _row(link_bits, link_least),
         "bits x links of the mesh": _row(mesh_bits, mesh_least),
+        **(array_bounds(flow, chip) if chip.array else {}),
     }
     return found | {f"cores by {name}": {"bound": n} for name, n in by_resource.items()}
 

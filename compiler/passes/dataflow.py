@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from compiler.graph import Gla, Graph, Linear, Logits, Residual, Router, Stage, Swiglu, Window
+from compiler.passes import arrays
 from compiler.passes.aspect import tile_state_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
 from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
@@ -17,9 +18,7 @@ HOST_IN = "host.embed"
 
 def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
     """Tasks in execution order of the graph; units in the order in which they are packed."""
-    slots = chip.core.token_slots
-    widest = max(tile_state_bytes(t.n_pre, t.n_post, slots) for t in tiles)
-    plan = Plan(chip, tile_bytes=widest)
+    plan = Plan(chip, tile_bytes=max(_memory(tile, chip)[1] for tile in tiles))
     of: dict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
         of[tile.linear].append(tile)
@@ -57,18 +56,18 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
 
 def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
-    slots = plan.chip.core.token_slots
     plan.tiles = []
     rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
     for tile in tiles:
         name = f"{tile.linear}[{tile.post},{tile.pre}]"
         task = plan.task(Task(name, tile.linear, 0, tile=tile))
+        synapses, state = _memory(tile, plan.chip)
         unit = Unit(
             name,
             tile.linear,
             (task,),
-            synapse_bytes=tile.n_pre * tile.n_post,
-            state_bytes=tile_state_bytes(tile.n_pre, tile.n_post, slots),
+            synapse_bytes=synapses,
+            state_bytes=state,
             neurons=tile.n_post,
             in_axons=tile.n_pre,
             place=len(plan.blocks),
@@ -86,6 +85,14 @@ def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
             reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
                             for t in ts)  # fmt: skip
             plan.nets.append(Net(source, "spike", a, b - a, reached))
+
+
+def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
+    """Bytes of synapse and of state memory."""
+    if chip.array is not None:
+        return arrays.synapse_bytes(tile, chip), arrays.state_bytes(tile, chip)
+    state = tile_state_bytes(tile.n_pre, tile.n_post, chip.core.token_slots)
+    return tile.n_pre * tile.n_post, state
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.graph import Graph, Linear
-from compiler.passes.aspect import GROUP, Load, Shape, choose, groups, tile_state_bytes
+from compiler.passes import arrays
+from compiler.passes.aspect import GROUP, Load, Shape, choose, groups, shapes, tile_state_bytes
 from compiler.passes.encode import SiteCode
 from compiler.statistics import SiteStats
 from compiler.tasks import Tile
@@ -31,7 +32,8 @@ def tile(
     tiles: list[Tile] = []
     filled = 0.0  # cores so far
     for linear in graph.linears:
-        shape = choose(linear, _load(by_site[linear.site], chip, statistics), chip)
+        fitting = arrays.shapes(linear, chip) if chip.array else shapes(linear, chip)
+        shape = choose(linear, fitting, _load(by_site[linear.site], chip, statistics), chip)
         for pre, n_pre, post, n_post in _cut(linear, shape):
             block = int(filled / chip.layout.usable_cores)
             tiles.append(Tile(linear.name, pre, n_pre, post, n_post, groups(n_pre), block))
@@ -42,6 +44,8 @@ def tile(
 def _share(tile: Tile, chip: Chip) -> float:
     """Of a core; two tiles of more than half share none."""
     core = chip.core
+    if chip.array is not None:
+        return arrays.share(tile, chip)
     share = max(
         tile.n_pre * tile.n_post / core.synapse_memory,
         tile.n_pre / core.in_axons,

@@ -7,7 +7,8 @@ of its (task, token) and comes back when the set is released.
 """
 
 from simulator.hot import state as h
-from simulator.hot.fire import complete, cross, fail, fire, needed, record, schedule
+from simulator.hot.fail import fail
+from simulator.hot.fire import complete, cross, fire, needed, record, schedule
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
 
@@ -107,6 +108,11 @@ def serve_spike(f, s, sink, m, now):
         return
     slots = service[h.SLOTS]
     slot = token % slots
+    if f.array.size:  # a crossbar: rows are driven when the token closes
+        occupy(f, s, sink, m, now, times * service[h.AXON_PS])
+        s.received[sink, slot] += times
+        s.accumulator[row[h.SUMS] + slot * n_pre + axon] += payload * times
+        return
     mark = token * n_pre + axon  # a row stays buffered until another row or token comes
     rows = times
     if service[h.ROW_BUFFER]:

@@ -8,19 +8,13 @@ because float work is done on the gathered vector (DESIGN section 5).
 from numba import int64
 
 from simulator.hot import state as h
-from simulator.hot.expand import next_spike
+from simulator.hot.crossbar import close_arrays
+from simulator.hot.expand import TERNARY, next_spike
+from simulator.hot.fail import fail
 from simulator.hot.heap import push
 from simulator.hot.jit import inner
 
 SEQ_BITS = 40
-
-
-@inner
-def fail(reg, code, task, token, place, detail):
-    """Remember the first error; the event loop stops at it."""
-    if reg[h.R_ERROR] == 0:
-        reg[h.R_ERROR], reg[h.R_E1], reg[h.R_E2] = code, task, token
-        reg[h.R_E3], reg[h.R_E4] = place, detail
 
 
 @inner
@@ -209,13 +203,20 @@ def tokens_kept(window, period, residue, token):
 @inner
 def fire(f, s, task, token, now):
     """Work on the core from when it is free, then send."""
-    row = f.task[task]
+    row, slots = f.task[task], f.service[h.SLOTS]
     core = row[h.CORE]
     duration = row[h.PS]
     if row[h.WINDOW]:
         kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], token)
         duration += kept * row[h.RING_PS]
         s.progress[task, h.RING] += kept
+    if row[h.KIND] == h.TILE and f.array.size:
+        linear, at = f.linear[row[h.LINEAR]], row[h.SUMS] + token % slots * row[h.N_PRE]
+        duration += close_arrays(
+            s.reg, row, f.array, f.cell, f.mantissa, s.accumulator[at : at + row[h.N_PRE]],
+            s.row_sums, s.progress[task], linear[h.L_CODING] == TERNARY,
+            1 << (linear[h.L_BITS] - 1), task, token,
+        )  # fmt: skip
     start = max(now, s.core[core, h.C_FREE])
     finish = start + duration
     s.core[core, h.C_FREE] = finish
@@ -223,9 +224,9 @@ def fire(f, s, task, token, now):
     s.progress[task, h.FIRED] += 1
     s.progress[task, h.NEXT] = token + 1
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
-    if row[h.KIND] == h.TILE:
+    if row[h.KIND] == h.TILE and not f.array.size:
         close_tile(f, s, task, token)
-    elif row[h.NEURON_N] and row[h.GATHERS] < 0:
+    elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
         pass_on(f, s, task, token)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, finish)

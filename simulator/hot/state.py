@@ -88,7 +88,7 @@ LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
 FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
 CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
-L_BITS, L_OFFSET = range(2)  # Fixed.linear (width of a partial sum, offset into stage_sums)
+L_BITS, L_OFFSET, L_CODING = range(3)  # Fixed.linear (width of a sum, offset in stage_sums, coding)
 HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole message)
 (
     AXON_PS,
@@ -101,6 +101,21 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     SLOTS,
     VALUE_BITS,
 ) = range(9)  # Fixed.service
+
+# Fixed.array: a crossbar's constants; no entries where cores add spike by spike
+(
+    A_ROWS,
+    A_AT_ONCE,  # rows driven in one step
+    A_NEURONS,  # side by side in one array
+    A_COLUMNS,  # per weight
+    A_BITS,  # of a cell
+    A_PAIRS,
+    A_DAC_BITS,
+    A_LARGEST,  # code of the converters
+    A_ADC_STEP,
+    A_STEP_PS,
+    A_FLIPS,  # where flips begin in Fixed.cell
+) = range(11)
 
 # columns of State tables
 FREE, FLITS = range(2)  # link: ps when free, flits carried
@@ -118,7 +133,19 @@ C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releas
     M_STORE,  # row of `values`, or -1
 ) = range(10)
 N_MESSAGE = 10
-NEXT, DONE, LAST_AXON, ROWS, FIRED, RING = range(6)  # progress of a task, and its counts
+(
+    NEXT,
+    DONE,
+    LAST_AXON,
+    ROWS,
+    FIRED,
+    RING,
+    DRIVEN,  # of a crossbar tile: rows driven, arrays read, columns converted and clipped
+    READS,
+    CONVERTED,
+    CLIPPED,
+) = range(10)  # progress of a task, and its counts
+N_PROGRESS = 10
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -147,6 +174,10 @@ class Fixed(NamedTuple):
     service: np.ndarray
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # [group, neuron] per tile
+    array: np.ndarray
+    # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
+    # [row block, column, neuron] per tile
+    cell: np.ndarray
 
 
 class State(NamedTuple):
@@ -163,12 +194,12 @@ class State(NamedTuple):
     parked: np.ndarray  # [room, 3]: message, sink, next
     parked_free: np.ndarray
     queue: np.ndarray  # [task, PARK, 2]: first and last parked entry, -1 for none
-    progress: np.ndarray  # [task, 6]
+    progress: np.ndarray  # [task, 10]
     got: np.ndarray  # [task, slot]
-    accumulator: np.ndarray  # int32
+    accumulator: np.ndarray  # int32, per tile [slot, group, neuron]; crossbar: counts [slot, axon]
     bound: np.ndarray  # sum of |payload| * 127 per accumulator group: what it could hold
     home: np.ndarray  # sums at home tasks
-    row_sums: np.ndarray  # scratch: one tile's P
+    row_sums: np.ndarray  # scratch: one tile's P; of a crossbar also a group's A and column sums
     received: np.ndarray  # [sink, slot] spikes since the last marker
     stage_sums: np.ndarray  # [ring, neurons of all linears]
     counts: np.ndarray  # int32[ring, channels of all sites]

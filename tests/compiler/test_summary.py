@@ -115,3 +115,31 @@ def test_the_summary_fits_a_terminal_and_shows_every_operation(program):
         assert row["where"] in line and row["why"] in line
     ratio = found["bounds"]["cores"]["ratio"]
     assert any(f"{ratio:.3f}" in text for text in lines)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "per_weight"),
+    [("isaac-like", (128, 128), 4), ("hermes-like", (256, 512), 2)],
+)
+def test_a_crossbar_tells_its_arrays_and_how_full_they_are(target, size, per_weight):
+    graph = build(CONFIG, "[tiny]")
+    weights = random_checkpoint(CONFIG, 0)["state_dict"]
+    found = summary(compile_graph(graph, weights, load_chip(target)))
+    arrays = found["arrays"]
+    assert (arrays["rows"], arrays["columns"]) == size
+    # every matrix here has 64 or 96 inputs: one row of arrays, side by side for its neurons
+    side_by_side = size[1] // per_weight
+    wanted = sum(-(-lin.n_post // side_by_side) for lin in graph.linears)
+    assert arrays["n"] == wanted == found["bounds"]["arrays by cells"]["achieved"]
+    share = per_weight * sum(matrices()) / (wanted * prod(size))
+    assert arrays["utilisation"] == pytest.approx(share)
+    assert found["synapse_bytes"] == sum(matrices())
+    out = io.StringIO()
+    render(found, Console(file=out, width=100, highlight=False))
+    assert f"{share:.1%} of them in use" in out.getvalue()
+    where = {row["where"] for row in found["operations"].values() if row["kind"] == "linear"}
+    assert where == {"crossbar"}
+
+
+def test_a_digital_target_tells_of_no_arrays(program):
+    assert summary(program)["arrays"] is None

@@ -10,6 +10,7 @@ from hw_models.device import load_device
 from hw_models.errors import BadInput, Bug
 from simulator.baselines import build_baselines, known_baselines, variants
 from simulator.linears import flat
+from tests.simulator.conftest import linear_shapes, make_run
 
 # the model of conftest: 2 GLA and 2 window layers, hidden 256, FFN 768, vocabulary 512
 BLOCK = 256 * 256 + 256 * 1536 + 768 * 256
@@ -210,3 +211,22 @@ class TestDenseOnChip:
     def test_an_unpriced_event_stays_unpriced(self, toy_run):
         (baseline,) = built(toy_run, "dense-int8-on-chip")
         assert {u.kind for u in baseline.ledger.unpriced} == {"host_bit"}
+
+
+def test_dense_int8_on_a_crossbar_reads_its_arrays_bit_by_bit():
+    """Every linear of conftest's model has 256 or 768 inputs: blocks of 128; ISAAC: 32 neurons to
+    an array, 4 columns a weight and one of ones; 7 bits, both signs, half of the bits set."""
+    run = make_run("isaac-like")
+    (baseline,) = built(run, "dense-int8-on-chip")
+    found = {(r.operation, r.kind): r.count for r in baseline.ledger.priced}
+    assert not {"synop_mac", "weight_fetch"} & {kind for _, kind in found}
+    for linear, _, _, n_pre, n_post in linear_shapes():
+        if linear == "head":
+            continue  # stays as it is
+        arrays = n_post // 32
+        reads = DECODED * (n_pre // 128) * 7 * 2
+        assert found[linear, "array_read"] == reads * arrays
+        assert found[linear, "adc_convert"] == reads * (4 * n_post + arrays)
+        assert found[linear, "shift_add"] == found[linear, "adc_convert"]
+        assert found[linear, "row_drive"] == DECODED * n_pre * arrays * 7 / 2
+    assert any("7 bits of either sign" in line for line in baseline.assumes)

@@ -161,11 +161,16 @@ class Story:
         self.nets.append(Net(number[source], message, fields.pop("lo", 0), n, to, **fields))
 
     def tell(
-        self, *, starts: Sequence[int] | None = None, decode: bool = False, **changed: str
+        self,
+        *,
+        starts: Sequence[int] | None = None,
+        decode: bool = False,
+        on: Chip | None = None,
+        **changed: str,
     ) -> Told:
         """Start token i at starts[i] ps (all at 0), or (decode) when the token before it is
-        finished, and run to the end. `changed` goes to the chip."""
-        program = self._program(chip(**changed))
+        finished, and run to the end. `changed` goes to the chip, if it is not another (`on`)."""
+        program = self._program(on or chip(**changed))
         rows: list[np.ndarray] = []
         simulation = Simulation(program, trace=rows.append, in_flight=len(self.counts))
         for token, ps in enumerate(starts or [0] * len(self.counts)):
