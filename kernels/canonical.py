@@ -71,7 +71,7 @@ def _token(
     spikes: dict[str, tuple[Tensor, Tensor]] = {}  # site -> counts, V_th
     for stage in graph.stages:
         if stage.linear is None:
-            y = numbers.embedding[token]
+            y = numbers.embedding[token].float()
         else:
             linear, (w8, bias) = graph.linear(stage.linear), numbers.linears[stage.linear]
             counts, v_th = spikes.pop(linear.site)
