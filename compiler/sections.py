@@ -27,8 +27,6 @@ from hw_models.errors import BadInput, Bug
 
 METADATA: Final = "spikeloom"
 AGAIN: Final = "compile it again"
-FLUSH: Final = 1 << 27
-"""Bytes between two fsyncs: the disk writes while the next sections are computed."""
 
 _DTYPES: Final = {
     **{"I8": "<i1", "U8": "<u1", "I32": "<i4", "I64": "<i8"},
@@ -175,7 +173,6 @@ def _body(
     """Write the sections behind a head of `size` bytes; {section: sha256}."""
     hashes = {name: hashlib.sha256(form.seed) for name, form in forms.items()}
     filled = dict.fromkeys(forms, 0)
-    unflushed = 0
     for name, piece in pieces:
         data = _flat(piece)
         if piece.dtype != forms[name].dtype or filled[name] + len(data) > forms[name].nbytes:
@@ -183,10 +180,6 @@ def _body(
         hashes[name].update(data)
         _put(handle, data, size + starts[name] + filled[name])
         filled[name] += len(data)
-        unflushed += len(data)
-        if unflushed >= FLUSH:
-            os.fsync(handle)
-            unflushed = 0
     for name, form in forms.items():
         if filled[name] != form.nbytes:
             raise Bug(f"{filled[name]} of {form.nbytes} bytes were made", where=name)

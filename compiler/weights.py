@@ -66,7 +66,7 @@ def sections(
             report(done, total)
     for name in _vectors(graph):
         yield f"vectors/{name}", _finite(name, tensors[name].float()).numpy()
-    for lo, hi in _cuts(*tensors[graph.embedding].shape):
+    for lo, hi in cuts(*tensors[graph.embedding].shape):
         # asked for anew, so that no more of the checkpoint than this is in memory
         yield "embedding", _as_stored(_finite(graph.embedding, tensors[graph.embedding][lo:hi]))
 
@@ -102,7 +102,7 @@ def verify(numbers: Numbers, graph: Graph, tensors: Tensors) -> None:
     for linear in graph.linears:
         w8, bias = numbers.linears[linear.name]
         arrays = [t.numpy() for t in (w8.q, w8.m, w8.row_scale, bias)]
-        for lo, hi in _cuts(linear.n_post, linear.n_pre):
+        for lo, hi in cuts(linear.n_post, linear.n_pre):
             verify_block(Block(linear, lo, *(a[lo:hi] for a in arrays)), tensors)
     for name in _vectors(graph):
         if not torch.equal(numbers.vectors[name], tensors[name].float()):
@@ -133,7 +133,7 @@ def _vectors(graph: Graph) -> list[str]:
     return sorted({str(w) for s in graph.stages if (w := getattr(s, "weight", None))})
 
 
-def _cuts(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+def cuts(rows: int, columns: int) -> Iterator[tuple[int, int]]:
     """Rows of a matrix in blocks."""
     size = max(1, BLOCK // columns)
     return ((lo, min(rows, lo + size)) for lo in range(0, rows, size))
@@ -170,7 +170,7 @@ class _Once(dict[str, Tensor]):
 
 def _jobs(graph: Graph, tensors: Tensors) -> Iterator[Callable[[], Block]]:
     for linear in graph.linears:
-        for lo, hi in _cuts(linear.n_post, linear.n_pre):
+        for lo, hi in cuts(linear.n_post, linear.n_pre):
             yield partial(_verified, linear, tensors, lo, hi)
 
 

@@ -73,6 +73,18 @@ def quantize(source, shift, first, step, bits, q, m, row_scale):
     return -1
 
 
+@njit(inline="always")
+def _nothing(value, q, m):
+    """Whether a row is as good as zero, and its codes and mantissas say so."""
+    large, used = 0, 0
+    for j in range(value.size):
+        large += abs(np.float64(value[j])) > ZERO * (1.0 + 2.0**-23)
+        used += q[j] != 0
+    for g in range(m.size):
+        used += m[g] != 1
+    return large == 0 and used == 0
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def check(source, shift, rows, neurons, bits, q, m, row_scale):
     """Whether neurons[i] stands for row rows[i] of source; (what is wrong, which neuron).
@@ -90,7 +102,9 @@ def check(source, shift, rows, neurons, bits, q, m, row_scale):
         unit = np.float64(row_scale[o])
         if not unit >= NORMAL:
             return SCALE, o
-        large, full, used = 0, 0, 0
+        if unit == 1.0 and _nothing(value, q[o], m[o]):
+            continue
+        full = False
         for g in range(groups):
             begin, end = g * GROUP, min(n_pre, (g + 1) * GROUP)
             step = unit * m[o, g] / 32768.0
@@ -100,20 +114,17 @@ def check(source, shift, rows, neurons, bits, q, m, row_scale):
             most = 127.0 * step * (1.0 + (2.0**-23 if m[o, g] == LARGEST else 2.0**-50))
             wrong, beyond, reached = 0, 0, 0
             for j in range(begin, end):
-                w, code = np.float64(value[j]), q[o, j]
-                far = abs(w - code * step)
-                wrong += (not far <= near) | (code == -128)
+                w = np.float64(value[j])
+                wrong += not abs(w - q[o, j] * step) <= near
                 beyond += abs(w) > most
                 reached += abs(w) > least
-                large += abs(w) > ZERO * (1.0 + 2.0**-23)
-                full += abs(w) > FULL * unit * (1.0 - 2.0**-23)
-                used += code != 0
             if wrong:
                 return CODE, o
             if not 1 <= m[o, g] <= LARGEST or beyond or not (reached or m[o, g] == 1):
                 return MANTISSA, o
-            used += m[o, g] != 1
-        nothing = unit == 1.0 and used == 0 and large == 0
-        if full == 0 and not nothing:
+            if m[o, g] == LARGEST:
+                for j in range(begin, end):
+                    full |= abs(np.float64(value[j])) > FULL * unit * (1.0 - 2.0**-23)
+        if not full:
             return SCALE, o
     return FINE, -1
