@@ -37,7 +37,7 @@ STEPS = (
     *("pack", "partition", "place", "route", "schedule"),
 )
 WEIGHTS = "quantize"
-"""The step after STEPS, told linear by linear: no step of the mapping needs a weight."""
+"""The step after STEPS, told block by block: no step of the mapping needs a weight."""
 
 
 def compile_model(

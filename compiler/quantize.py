@@ -77,17 +77,24 @@ def quantize_block(linear: Linear, tensors: Tensors, lo: int, hi: int) -> Block:
     for part, a, b, first, step in runs(linear, lo, hi):
         source, shift = float_bits(tensors[part.weight][a:b])
         if hot.quantize(source, shift, first - lo, step, room, q, m, row_scale) >= 0:
-            raise not_finite(part.weight)
+            raise _not_finite(part.weight)
         if part.bias is not None:
-            values = tensors[part.bias][a:b].float().numpy()
-            if not np.isfinite(values).all():
-                raise not_finite(part.bias)
+            values = finite(part.bias, tensors[part.bias][a:b]).float().numpy()
             bias[first - lo : first - lo + step * (b - a) : step] = values
     return Block(linear, lo, q, m, row_scale, bias)
 
 
-def not_finite(name: str) -> BadInput:
+def _not_finite(name: str) -> BadInput:
     return BadInput("weights hold NaN or infinity", where=name)
+
+
+def finite(name: str, rows: Tensor) -> Tensor:
+    """The rows as they are; BadInput for NaN or infinity, naming the tensor."""
+    bits, shift = float_bits(rows)
+    exponent = bits.dtype.type(0x7F800000 >> shift)  # all ones in what is no number
+    if ((bits & exponent) == exponent).any():
+        raise _not_finite(name)
+    return rows
 
 
 def verify_block(block: Block, tensors: Tensors) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.graph import Graph, Linear
-from compiler.quantize import Block, Tensors, not_finite, quantize_block, verify_block
+from compiler.quantize import Block, Tensors, finite, quantize_block, verify_block
 from compiler.sections import Form, Pieces
 from hw_models.errors import Bug
 from kernels.canonical import Numbers
@@ -27,7 +27,11 @@ BLOCK: Final = 1 << 22
 """Weights of a block: enough for the disk to read at a stretch, few beside a layer."""
 
 Report = Callable[[int, int], None]
-"""Called with (linears done, linears)."""
+"""Called with (blocks done, blocks)."""
+
+_Pieces = list[tuple[str, NDArray[Any]]]
+_Job = Callable[[], _Pieces]
+"""Makes the pieces of one block."""
 
 
 def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
@@ -53,22 +57,11 @@ def sections(
 
     Raises BadInput for NaN or infinity, naming the tensor, and Bug where a check fails.
     """
-    done, total = 0, len(graph.linears)
-    report(done, total)
-    for block in _in_order(_jobs(graph, tensors)):
-        at = f"linears/{block.linear.name}/"
-        yield at + "q", block.q
-        yield at + "m", block.m
-        yield at + "row_scale", block.row_scale
-        yield at + "bias", block.bias
-        if block.hi == block.linear.n_post:
-            done += 1
-            report(done, total)
-    for name in _vectors(graph):
-        yield f"vectors/{name}", _finite(name, tensors[name].float()).numpy()
-    for lo, hi in cuts(*tensors[graph.embedding].shape):
-        # asked for anew, so that no more of the checkpoint than this is in memory
-        yield "embedding", _as_stored(_finite(graph.embedding, tensors[graph.embedding][lo:hi]))
+    jobs = list(_jobs(graph, tensors))
+    report(0, len(jobs))
+    for done, pieces in enumerate(_in_order(jobs), 1):
+        yield from pieces
+        report(done, len(jobs))
 
 
 def collect(forms: Mapping[str, Form], pieces: Pieces) -> dict[str, NDArray[Any]]:
@@ -139,12 +132,6 @@ def cuts(rows: int, columns: int) -> Iterator[tuple[int, int]]:
     return ((lo, min(rows, lo + size)) for lo in range(0, rows, size))
 
 
-def _finite(name: str, values: Tensor) -> Tensor:
-    if not torch.isfinite(values).all():
-        raise not_finite(name)
-    return values
-
-
 def _as_stored(table: Tensor) -> NDArray[Any]:
     """In the checkpoint's own type; uint16 for bfloat16 (compiler.sections)."""
     table = table.detach().contiguous()
@@ -168,17 +155,30 @@ class _Once(dict[str, Tensor]):
         return found
 
 
-def _jobs(graph: Graph, tensors: Tensors) -> Iterator[Callable[[], Block]]:
+def _jobs(graph: Graph, tensors: Tensors) -> Iterator[_Job]:
     for linear in graph.linears:
         for lo, hi in cuts(linear.n_post, linear.n_pre):
-            yield partial(_verified, linear, tensors, lo, hi)
+            yield partial(_linear, linear, tensors, lo, hi)
+    for name in _vectors(graph):
+        yield partial(_vector, name, tensors)
+    for lo, hi in cuts(*tensors[graph.embedding].shape):
+        yield partial(_embedding, graph.embedding, tensors, lo, hi)
 
 
-def _verified(linear: Linear, tensors: Tensors, lo: int, hi: int) -> Block:
+def _linear(linear: Linear, tensors: Tensors, lo: int, hi: int) -> _Pieces:
     own = _Once(tensors)
     block = quantize_block(linear, own, lo, hi)
     verify_block(block, own)
-    return block
+    at = f"linears/{linear.name}/"
+    return [(at + name, getattr(block, name)) for name in ("q", "m", "row_scale", "bias")]
+
+
+def _vector(name: str, tensors: Tensors) -> _Pieces:
+    return [(f"vectors/{name}", finite(name, tensors[name].float()).numpy())]
+
+
+def _embedding(name: str, tensors: Tensors, lo: int, hi: int) -> _Pieces:
+    return [("embedding", _as_stored(finite(name, tensors[name][lo:hi])))]
 
 
 def workers() -> int:
@@ -186,9 +186,9 @@ def workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _in_order(jobs: Iterable[Callable[[], Block]]) -> Iterator[Block]:
+def _in_order(jobs: Iterable[_Job]) -> Iterator[_Pieces]:
     """Results of jobs that run several at a time, a few ahead of what is taken."""
-    waiting: deque[Future[Block]] = deque()
+    waiting: deque[Future[_Pieces]] = deque()
     ahead = 2 * workers()
     with ThreadPoolExecutor(workers()) as pool:
         try:

@@ -210,8 +210,14 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
             verify(damaged(bump("q", 1)), GRAPH, TENSORS)
 
 
-def test_progress_counts_linears():
+@pytest.mark.parametrize("size", [1, 32 * 7, 1 << 22])
+def test_progress_counts_blocks(monkeypatch, size):
+    monkeypatch.setattr(weights, "BLOCK", size)
     seen = []
-    list(sections(GRAPH, TENSORS, lambda *step: seen.append(step)))
-    n = len(GRAPH.linears)
+    for _ in sections(GRAPH, TENSORS, lambda *step: seen.append(step)):
+        pass
+    matrices = [(lin.n_post, lin.n_pre) for lin in GRAPH.linears]
+    matrices.append(tuple(TENSORS[GRAPH.embedding].shape))
+    n = sum(-(-rows // max(1, size // columns)) for rows, columns in matrices)
+    n += len(NUMBERS.vectors)
     assert seen == [(i, n) for i in range(n + 1)]
