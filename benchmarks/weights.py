@@ -159,7 +159,9 @@ def main() -> None:
     if chosen.alone:
         print(json.dumps(asdict(_alone(chosen.folder.resolve()))))
         return
-    with tempfile.TemporaryDirectory() as made:
+    build = ROOT / "build"  # on a disk, where the system's temporary folder may be in memory
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as made:
         folder = chosen.folder or Path(made) / "checkpoint"
         if chosen.folder is None:
             write(folder, config_of(chosen.weights), chosen.dtype)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import pytest
 
@@ -129,3 +130,12 @@ def test_json_is_never_taken_for_safetensors(tmp_path, text):
     (tmp_path / "x").write_text(text)
     with pytest.raises((BadInput, Unsupported), match=r"model_type|truncated or altered"):
         read_source(tmp_path / "x")
+
+
+def test_safetensors_are_never_taken_for_json(bare):
+    """A header of 379 bytes: its length begins with the byte of a brace."""
+    head = b"{}".ljust(379)
+    assert struct.pack("<Q", len(head)).startswith(b"{")
+    (bare / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    with pytest.raises(BadInput, match=r"tensor model\.\S+ is missing"):
+        read_source(bare / "model.safetensors")
