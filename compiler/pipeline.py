@@ -61,13 +61,16 @@ def compile_model(
     some blocks of weights, and else all of them. Raises BadInput (files, values), Unsupported
     (model, coding), DoesNotFit (limits).
     """
-    if (path is None) == (preset is None):
-        what = "no model" if path is None else "two models"
-        raise Usage(what, where="MODEL and --preset", fix="give one of them")
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
-    source = read_preset(preset, context) if preset else read_source(Path(path or ""), context)
+    if path is not None and preset is None:
+        source = read_source(Path(path), context)
+    elif preset is not None and path is None:
+        source = read_preset(preset, context)
+    else:
+        what = "no model" if path is None else "two models"
+        raise Usage(what, where="MODEL and --preset", fix="give one of them")
     chosen = Prompt(_ids(source, prompt), tokens)
     program = map_graph(source.graph, chip, coding=coding, k=k, prompt=chosen, report=report)
     program = replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8))

@@ -275,6 +275,7 @@ REFUSED = [
     ("tiny.pt --preset qwen2.5-7b", 2, ["a MODEL and a --preset"]),
     ("--preset qwen2.5-8b", 3, ["'qwen2.5-8b'", "llama-3.1-8b, qwen2.5-7b, spikingbrain-7b"]),
     ("--preset ../qwen2.5-7b", 3, ["no preset"]),
+    ("--preset=", 3, ["no preset ''"]),
     ("--preset qwen2.5-7b --context 0", 3, ["a context of 0 tokens"]),
     ("--preset qwen2.5-7b --context 131073", 3, ["a context of 131073 tokens"]),
     ("--preset qwen2.5-7b --prompt hello", 3, ["text has no token ids here", "--token-ids"]),
