@@ -35,6 +35,7 @@ lint: .venv/ready-dev
 bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.weights
 
 clean:
 	rm -rf .venv build runs report.html model.sbx

@@ -4,22 +4,19 @@ import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hw_models.console import (
     check_destination,
+    chosen_prompt,
     envelope,
     exit_codes,
     progress,
-    prompt_bytes,
     version_text,
 )
 from hw_models.errors import BadInput, Usage
-
-if TYPE_CHECKING:
-    from compiler.program import Program
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -42,14 +39,28 @@ def _version(wanted: bool) -> None:
 @exit_codes()
 def sbcompile(
     model: Annotated[
-        Path, typer.Argument(help="Checkpoint: a .pt or .safetensors file, or a model folder.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Checkpoint: a .pt or .safetensors file, or a model folder. A config.json gives "
+            "a program without weights.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Instead of MODEL: a published model without weights, such as spikingbrain-7b.",
+        ),
+    ] = None,
     target: Annotated[
         str, typer.Option(help="Chip to map onto: a shipped name or the path of a .toml file.")
     ] = "loihi-like",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Program to write. (default: ./<MODEL's stem>.sbx)"),
+        typer.Option(
+            "--out", "-o", help="Program to write. (default: ./<MODEL's stem or NAME>.sbx)"
+        ),
     ] = None,
     coding: Annotated[
         Coding, typer.Option(help="How integer counts become spikes.")
@@ -63,7 +74,18 @@ def sbcompile(
     prompt_file: Annotated[
         Path | None, typer.Option(help="Read the prompt from this file, byte for byte.")
     ] = None,
+    token_ids: Annotated[
+        str | None,
+        typer.Option(metavar="IDS", help="The prompt as token ids: 1,2,3, or a file of them."),
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens that `sbsim run` decodes by default.")] = 64,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens that full attention looks back on. "
+            "(default: 4096, or the model's own limit if that is lower)"
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,9 +105,9 @@ def sbcompile(
     ] = False,
 ) -> None:
     """Map MODEL onto a chip, write a program for sbsim and print the mapping summary."""
-    chosen = prompt_bytes(prompt, prompt_file)
+    chosen = chosen_prompt(prompt, prompt_file, token_ids)
     overrides = _overrides(changes or ())
-    path = _destination(model, out)
+    path = _destination(model, preset, out)
 
     from compiler.pipeline import compile_model  # torch: heavy, and --help must be instant
     from compiler.summary import render, summary
@@ -94,30 +116,22 @@ def sbcompile(
         program = compile_model(
             model,
             target,
+            preset=preset,
             coding=coding.value,
             k=k,
             prompt=chosen,
             tokens=tokens,
+            context=context,
             overrides=overrides,
+            out=path,
             progress=report,
         )
-        _write(program, path)
     found = summary(program)
     if as_json:
         typer.echo(envelope("mapping", {"program": str(path)} | found))
     else:
         render(found)
         typer.echo(f"wrote {path}")
-
-
-def _write(program: "Program", path: Path) -> None:
-    """Write, or refuse where the disk or the name will not have it; what was there stays."""
-    from safetensors import SafetensorError
-
-    try:
-        program.write(path)
-    except (SafetensorError, UnicodeEncodeError) as error:  # a full disk, a name no UTF-8
-        raise BadInput(f"cannot be written: {error}", where=str(path)) from None
 
 
 def _overrides(changes: Sequence[str]) -> dict[str, str]:
@@ -132,16 +146,26 @@ def _overrides(changes: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _destination(model: Path, out: Path | None) -> Path:
+def _destination(model: Path | None, preset: str | None, out: Path | None) -> Path:
     """Where to write; an impossible place is refused before the work, not after it."""
-    model = model.resolve()
-    path = out or Path(f"{model.name if model.is_dir() else model.stem}.sbx")
+    if (model is None) == (preset is None):
+        what = "neither a MODEL nor a --preset" if model is None else "a MODEL and a --preset"
+        raise Usage(what, where="MODEL and --preset", fix="give one of them")
+    path = out or Path(f"{Path(preset or '').name if model is None else _name(model)}.sbx")
     check_destination(path, "--out model.sbx")
-    if path.resolve() == model:
+    if model is not None and path.resolve() == model.resolve():
         raise Usage("this would overwrite the model", where=str(path), fix="another --out")
     if not os.access(path.resolve().parent, os.W_OK):
         raise BadInput("cannot write there", where=str(path), fix="another --out")
     return path
+
+
+def _name(model: Path) -> str:
+    """A folder's whole name, also for its config.json; a file's without its suffix."""
+    model = model.resolve()
+    if model.name == "config.json":
+        model = model.parent
+    return model.name if model.is_dir() else model.stem
 
 
 def main() -> None:

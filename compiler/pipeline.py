@@ -1,15 +1,17 @@
 """From a checkpoint to a verified program, in plain lines: pass, then its verifier."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from compiler import graph as graphs
-from compiler import weights as quantizing
+from compiler import weights
 from compiler.budget import Budget
-from compiler.frontends.read import read_model
+from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
 from compiler.operations import check_mapped
 from compiler.passes import arrays
@@ -26,53 +28,71 @@ from compiler.passes import tile as tiling
 from compiler.passes.bounds import bounds
 from compiler.passes.nets import nets_of
 from compiler.passes.traffic import messages
-from compiler.program import LinearArrays, Program, Prompt
+from compiler.program import Program, Prompt, from_arrays
 from compiler.statistics import shipped_profile
 from compiler.tasks import Dataflow
+from compiler.text import Text
 from hw_models.chip import Chip, load_chip
-from hw_models.errors import BadInput
-from kernels.canonical import Numbers
+from hw_models.errors import BadInput, Usage
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
 STEPS = (
-    *("read", "quantize", "encode", "tile", "dataflow"),
+    *("read", "encode", "tile", "dataflow"),
     *("pack", "partition", "board", "place", "route", "schedule"),
 )
+WEIGHTS = "quantize"
+"""The step after STEPS, told block by block: no step of the mapping needs a weight."""
 
 
 def compile_model(
-    path: str | Path,
+    path: str | Path | None = None,
     target: str = "loihi-like",
     *,
     coding: str = "bitwise",
     k: float = 3.0,
-    prompt: bytes | None = None,
+    preset: str | None = None,
+    prompt: bytes | str | Sequence[int] | None = None,
     tokens: int = 64,
     context: int | None = None,
     overrides: Mapping[str, str] | None = None,
     budget: Budget | None = None,
+    out: Path | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Read a checkpoint and map it onto a target; context as in frontends.read.read_model.
+    """Map a model onto a target: a checkpoint, or without weights a config.json or a preset.
 
-    Raises BadInput (files, values), Unsupported (model, coding), DoesNotFit (limits).
+    prompt: text or token ids. context: as in frontends.read.read_model. out: write the program
+    there, block by block, and return it as it is read from there; memory then holds no more than
+    some blocks of weights, and else all of them. Raises BadInput (files, values), Unsupported
+    (model, coding), DoesNotFit (limits).
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
-    graph, tensors = read_model(Path(path), context)
-    chosen = Prompt(DEFAULT_PROMPT if prompt is None else prompt, tokens)
-    return compile_graph(
-        graph, tensors, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
+    if path is not None and preset is None:
+        source = read_source(Path(path), context)
+    elif preset is not None and path is None:
+        source = read_preset(preset, context)
+    else:
+        what = "no model" if path is None else "two models"
+        raise Usage(what, where="MODEL and --preset", fix="give one of them")
+    chosen = Prompt(_ids(source, prompt), tokens)
+    program = map_graph(
+        source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
     )
+    program = replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8))
+    if out is None:
+        return with_weights(program, source.tensors, report)
+    write_program(program, source.tensors, out, report)
+    return Program.read(out)
 
 
 def compile_graph(
     graph: Graph,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor] | None,
     chip: Chip,
     *,
     coding: str = "bitwise",
@@ -82,7 +102,47 @@ def compile_graph(
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph and its tensors onto a chip; `dead` cores (physical numbers) stay unused."""
+    """Map a graph, and its tensors if there are any; arguments as in map_graph."""
+    program = map_graph(
+        graph, chip, coding=coding, k=k, prompt=prompt, dead=dead, budget=budget, report=report
+    )
+    return with_weights(program, tensors, report)
+
+
+def with_weights(
+    program: Program, tensors: Mapping[str, Tensor] | None, report: Progress
+) -> Program:
+    """The program with all weights in memory."""
+    if tensors is None:
+        return program
+    pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
+    arrays = weights.collect(weights.forms(program.graph, tensors), pieces)
+    return replace(program, **from_arrays(program.graph, arrays))
+
+
+def write_program(
+    program: Program, tensors: Mapping[str, Tensor] | None, path: Path, report: Progress
+) -> None:
+    """Write the program with weights that never are in memory as a whole."""
+    if tensors is None:
+        program.write(path)
+    else:
+        pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
+        program.write(path, weights.forms(program.graph, tensors), pieces)
+
+
+def map_graph(
+    graph: Graph,
+    chip: Chip,
+    *,
+    coding: str = "bitwise",
+    k: float = 3.0,
+    prompt: Prompt | None = None,
+    dead: Set[int] = frozenset(),
+    budget: Budget | None = None,
+    report: Progress = lambda step, done, total: None,
+) -> Program:
+    """Map a graph onto a chip, without weights; `dead` cores (physical numbers) stay unused."""
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -93,9 +153,6 @@ def compile_graph(
 
     graphs.verify(graph)
     check_mapped(graph)
-    begin()
-    numbers = quantizing.quantize(graph, tensors)
-    quantizing.verify(numbers, graph, tensors)
     statistics = shipped_profile()
     budget = budget or Budget()
     begin()
@@ -149,18 +206,29 @@ def compile_graph(
         max_streams=_max_streams(flow, packed, chip),
         bounds=bounds(graph, flow, nets, boarded, placed, routers, weigh, chip),
         statistics={"origin": statistics.origin, "sha256": statistics.sha256},
-        prompt=prompt or Prompt(DEFAULT_PROMPT, 64),
+        prompt=prompt or Prompt(_default_ids(Text(graph.vocab)), 64),
         tables=tables,
-        **_arrays(numbers),
         source={"model": graph.model},
     )
+
+
+def _ids(source: Source, prompt: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
+    """Token ids of a prompt, or of the default one; BadInput also for a damaged tokenizer.json."""
+    text = Text(source.graph.vocab, source.tokenizer)
+    text.verify()
+    return _default_ids(text) if prompt is None else text.ids(prompt)
+
+
+def _default_ids(text: Text) -> tuple[int, ...]:
+    """Ids of DEFAULT_PROMPT; none where there is no text, or not this one."""
+    if text.kind == "ids" or (text.kind == "bytes" and max(DEFAULT_PROMPT) >= text.vocab):
+        return ()
+    return text.ids(DEFAULT_PROMPT)
 
 
 def _check_options(k: float, prompt: Prompt | None) -> None:
     if not 0.25 <= k <= 64:
         raise BadInput(f"k is {k}", where="--k", fix="a value from 0.25 to 64; SpikingBrain uses 3")
-    if prompt is not None and not prompt.text:
-        raise BadInput("the prompt is empty", where="--prompt", fix="at least one character")
     if prompt is not None and prompt.tokens < 1:
         raise BadInput(f"{prompt.tokens} tokens to decode", where="--tokens", fix="at least 1")
 
@@ -175,14 +243,3 @@ def _max_streams(flow: Dataflow, packed: packing.Packing, chip: Chip) -> int:
             again[core] += unit.stream_bytes
     more = [have // need for have, need in zip(free, again, strict=True) if need]
     return 1 + min(more, default=0)
-
-
-def _arrays(numbers: Numbers) -> dict[str, Any]:
-    return {
-        "linears": {
-            name: LinearArrays(w8.q.numpy(), w8.m.numpy(), w8.row_scale.numpy(), bias.numpy())
-            for name, (w8, bias) in numbers.linears.items()
-        },
-        "vectors": {name: v.numpy() for name, v in numbers.vectors.items()},
-        "embedding": numbers.embedding.numpy(),
-    }

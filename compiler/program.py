@@ -1,25 +1,24 @@
 """A compiled program: what every core holds, waits for and sends; and its file, `.sbx`.
 
 An `.sbx` is a safetensors file: arrays, and one JSON header with the graph, the fully
-resolved target, and a sha256 of every array. Reading it executes nothing.
+resolved target, and a sha256 of every array. Reading it executes nothing. Weights, embedding and
+tokenizer stay in the file until they are used (compiler.sections).
 """
 
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from compiler import sections
 from compiler.graph import (
     Gla,
     Graph,
@@ -33,11 +32,13 @@ from compiler.graph import (
     Swiglu,
     Window,
 )
+from compiler.sections import AGAIN, Array, Form, Pieces, Stored, digest_of, form_of
+from compiler.text import Text
 from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
 from hw_models.mesh import Mesh, mesh_of
 
-FORMAT = "spikeloom-program-1"
+FORMAT = "spikeloom-program-2"
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
@@ -122,18 +123,24 @@ class Tables:
 class LinearArrays:
     """W8 synapses of a fused linear: q int8[n_post, n_pre], m int32[n_post, groups], floats."""
 
-    q: I8
-    m: I32
-    row_scale: F32
-    bias: F32
+    q: I8 | Stored
+    m: I32 | Stored
+    row_scale: F32 | Stored
+    bias: F32 | Stored
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What `sbsim run` does by default."""
+    """What `sbsim run` does by default: token ids to start from, and how many it decodes.
 
-    text: bytes
+    No ids: there is no text to start from by default (compiler.text), or no weights.
+    """
+
+    ids: tuple[int, ...]
     tokens: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(self.ids))  # bytes are ids too
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,9 @@ class Program:
     """Everything the simulator needs; nothing of it is computed from the checkpoint again.
 
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
-    bound per resource; cores and the host are numbered as in hw_models.mesh.Mesh.
+    bound per resource; cores and the host are numbered as in hw_models.mesh.Mesh. embedding
+    has the checkpoint's own type, uint16 for bfloat16; tokenizer is a tokenizer.json's bytes, or
+    empty. A program of a config alone has no linears, vectors and embedding.
     """
 
     graph: Graph
@@ -159,10 +168,11 @@ class Program:
     statistics: Mapping[str, Any]
     prompt: Prompt
     tables: Tables
-    linears: Mapping[str, LinearArrays]
-    vectors: Mapping[str, F32]
-    embedding: F32
     source: Mapping[str, Any]
+    linears: Mapping[str, LinearArrays] = field(default_factory=dict)
+    vectors: Mapping[str, F32] = field(default_factory=dict)
+    embedding: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    tokenizer: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     @cached_property
     def chip(self) -> Chip:
@@ -177,89 +187,115 @@ class Program:
         """Number of the host's place, beyond every core."""
         return int(self.tables.task_core.max())
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be run: a program of a preset or a config alone maps, and has none."""
+        return bool(self.linears)
+
     @cached_property
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def text(self) -> Text:
+        """How text becomes token ids."""
+        return Text(self.graph.vocab, self.tokenizer[:].tobytes())
+
+    def embed(self, token: int) -> F32:
+        """The host's look-up: float32[n]."""
+        return widened(self.embedding[token])
+
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
         """Every array by its name in the file, names sorted."""
-        found: dict[str, NDArray[Any]] = {
+        found: dict[str, Array] = {
             f"tables/{f.name}": getattr(self.tables, f.name) for f in dataclasses.fields(Tables)
         }
         for name, linear in self.linears.items():
             for f in dataclasses.fields(LinearArrays):
                 found[f"linears/{name}/{f.name}"] = getattr(linear, f.name)
         found |= {f"vectors/{name}": v for name, v in self.vectors.items()}
-        found["embedding"] = self.embedding
-        # the file format stores plain buffers: a strided view would be written wrongly
-        return {name: np.ascontiguousarray(a) for name, a in sorted(found.items())}
+        one = {"embedding": self.embedding, "tokenizer": self.tokenizer}
+        found |= {name: array for name, array in one.items() if array.shape[0]}
+        return dict(sorted(found.items()))
 
     @cached_property
     def header(self) -> dict[str, Any]:
         """The JSON part, without the arrays' hashes."""
         fields = {f.name for f in dataclasses.fields(self)}
-        fields -= {"tables", "linears", "vectors", "embedding", "graph", "prompt"}
+        fields -= {"tables", "linears", "vectors", "embedding", "tokenizer", "graph", "prompt"}
         return {
             "format": FORMAT,
             "graph": _graph_json(self.graph),
-            "prompt": {"text": self.prompt.text.decode("latin-1"), "tokens": self.prompt.tokens},
+            "prompt": dataclasses.asdict(self.prompt),
             **{name: _plain(getattr(self, name)) for name in sorted(fields)},
         }
 
     @cached_property
     def hash(self) -> str:
         """sha256 over the header and every array."""
-        hashes = {name: _sha(a) for name, a in self.arrays.items()}
+        hashes = {name: digest_of(a) for name, a in self.arrays.items()}
         return hashlib.sha256(_json([self.header, hashes]).encode()).hexdigest()
 
-    def write(self, path: Path) -> None:
-        """Write the .sbx under a temporary name, then rename; same program, same bytes."""
-        hashes = {name: _sha(a) for name, a in self.arrays.items()}
-        body = _json({"header": self.header, "sha256": hashes})
-        check = hashlib.sha256(body.encode()).hexdigest()
-        path = path.resolve()
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        os.close(handle)
-        try:
-            save_file(self.arrays, name, metadata={"spikeloom": f"{check} {body}"})
-            Path(name).chmod(0o644)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    def write(self, path: Path, forms: Mapping[str, Form] | None = None, more: Pieces = ()) -> None:
+        """Write the .sbx under a temporary name, then rename; same program, same bytes.
+
+        more: weights that are not in memory, piece by piece, in sections of these `forms`. Raises
+        BadInput where it cannot be written.
+        """
+        own = {name: form_of(array) for name, array in self.arrays.items()}
+        pieces = ((name, np.asarray(array)) for name, array in self.arrays.items())
+        sections.write(path, own | dict(forms or {}), chain(pieces, more), self._note)
+
+    def _note(self, hashes: Mapping[str, str]) -> str:
+        body = _json({"header": self.header, "sha256": dict(hashes)})
+        return f"{hashlib.sha256(body.encode()).hexdigest()} {body}"
 
     @classmethod
     def read(cls, path: Path) -> "Program":
-        """Read and check an .sbx; BadInput names the section that is truncated or altered."""
+        """Read and check an .sbx; BadInput names the section that is truncated or altered.
+
+        Sections that stay in the file are checked when they are used.
+        """
         where = str(path)
         if not path.is_file():
             raise BadInput("no such program", where=where, fix="run sbcompile first")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                note = (file.metadata() or {}).get("spikeloom")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-            raise BadInput(
-                f"not a readable .sbx: {error}", where=where, fix="sbcompile MODEL writes one"
-            ) from None
-        if note is None:
-            raise BadInput("a safetensors file, but not an .sbx", where=where)
-        header, hashes = _checked_note(note, where)
-        for name, digest in hashes.items():
-            if name not in arrays or _sha(arrays[name]) != digest:
-                raise BadInput(
-                    f"section {name} is missing or altered", where=where, fix="compile it again"
-                )
+        file = sections.read(path)
+        header, hashes = _checked_note(file.note, where)
+        arrays = {name: file.stored(name, digest) for name, digest in hashes.items()}
         try:
             return _program(header, arrays)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(
-                f"the header does not describe a program: {error}",
-                where=where,
-                fix="compile it again",
+                f"the header does not describe a program: {error}", where=where, fix=AGAIN
             ) from None
+
+
+def widened(rows: NDArray[Any]) -> F32:
+    """Rows of an embedding as float32: exact."""
+    if rows.dtype == np.uint16:  # the upper halves of float32
+        return (rows.astype(np.uint32) << 16).view(np.float32)
+    return rows.astype(np.float32)
+
+
+def from_arrays(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """A program's fields that it may lack, from arrays by their names in the file."""
+    found = {name: arrays[name] for name in ("embedding", "tokenizer") if name in arrays}
+    if "embedding" not in found:
+        return found
+    names = [f.name for f in dataclasses.fields(LinearArrays)]
+    found["linears"] = {
+        lin.name: LinearArrays(**{n: arrays[f"linears/{lin.name}/{n}"] for n in names})
+        for lin in graph.linears
+    }
+    found["vectors"] = {
+        name.removeprefix("vectors/"): np.asarray(array)
+        for name, array in arrays.items()
+        if name.startswith("vectors/")
+    }
+    return found
 
 
 def _checked_note(note: str, where: str) -> tuple[dict[str, Any], dict[str, str]]:
     check, _, body = note.partition(" ")
     if hashlib.sha256(body.encode()).hexdigest() != check:
-        raise BadInput("section header is altered", where=where, fix="compile it again")
+        raise BadInput("section header is altered", where=where, fix=AGAIN)
     found = json.loads(body)
     written = (
         found["header"].get("format") if isinstance(found, dict) and "header" in found else None
@@ -271,11 +307,6 @@ def _checked_note(note: str, where: str) -> tuple[dict[str, Any], dict[str, str]
             fix="compile it again with this version",
         )
     return found["header"], found["sha256"]
-
-
-def _sha(array: NDArray[Any]) -> str:
-    shape = f"{array.dtype.str}{array.shape}".encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _json(value: object) -> str:
@@ -319,27 +350,17 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 
 
-def _program(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Program:
+def _program(header: dict[str, Any], arrays: Mapping[str, Stored]) -> Program:
     header = dict(header)
     del header["format"]
     graph = _graph(header.pop("graph"))
-    prompt = header.pop("prompt")
     header["codings"] = {k: tuple(v) for k, v in header["codings"].items()}
     header["ops"], header["task_names"] = tuple(header["ops"]), tuple(header["task_names"])
-    names = [f.name for f in dataclasses.fields(LinearArrays)]
+    tables = {f.name: arrays[f"tables/{f.name}"].copy() for f in dataclasses.fields(Tables)}
     return Program(
         graph=graph,
-        prompt=Prompt(prompt["text"].encode("latin-1"), prompt["tokens"]),
-        tables=Tables(**{f.name: arrays[f"tables/{f.name}"] for f in dataclasses.fields(Tables)}),
-        linears={
-            lin.name: LinearArrays(**{n: arrays[f"linears/{lin.name}/{n}"] for n in names})
-            for lin in graph.linears
-        },
-        vectors={
-            name.removeprefix("vectors/"): a
-            for name, a in arrays.items()
-            if name.startswith("vectors/")
-        },
-        embedding=arrays["embedding"],
+        prompt=Prompt(**header.pop("prompt")),
+        tables=Tables(**tables),
+        **from_arrays(graph, arrays),
         **header,
     )

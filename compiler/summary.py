@@ -13,11 +13,18 @@ from compiler.program import Program
 
 WIDTH = 100
 
+_NO_WEIGHTS = "none: mapped from a config alone, cannot be run"
+_TEXT = {
+    "tokenizer": "by the model's tokenizer.json",
+    "bytes": "bytes are token ids",
+    "ids": "none: no tokenizer.json came with the model, prompts are --token-ids",
+}
+"""How text becomes token ids, by compiler.text.Text.kind."""
+
 
 def summary(program: Program) -> dict[str, Any]:
     """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
     chip = program.chip
-    synapses = sum(linear.q.nbytes for linear in program.linears.values())
     return {
         "model": program.graph.model,
         "profile": program.graph.profile,
@@ -26,17 +33,19 @@ def summary(program: Program) -> dict[str, Any]:
         "target_sha256": chip.text_hash,
         "coding": program.coding,
         "k": program.k,
+        "has_weights": program.has_weights,
         "program_sha256": program.hash,
         "n_cores": program.n_cores,
         "n_chips": program.n_chips,
         "max_streams": program.max_streams,
         "macs_per_token": program.graph.macs(),
-        "synapse_bytes": synapses,
+        "synapse_bytes": program.graph.macs(),  # int8, and used once per token
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
         "arrays": _arrays(program),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "statistics": dict(program.statistics),
-        "prompt_bytes": len(program.prompt.text),
+        "text": program.text.kind,
+        "prompt_tokens": len(program.prompt.ids),
         "tokens": program.prompt.tokens,
         "operations": operations(program),
     }
@@ -79,7 +88,9 @@ def _totals(found: dict[str, Any]) -> Table:
         *cells,
         ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
         ("streams at once", f"at most {found['max_streams']:,}"),
-        ("prompt", f"{found['prompt_bytes']:,} bytes, then {found['tokens']:,} tokens"),
+        ("weights", "in the program" if found["has_weights"] else _NO_WEIGHTS),
+        ("prompt", f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"),
+        ("text", _TEXT[found["text"]]),
     ):
         table.add_row(name, value)
     return table

@@ -1,107 +1,203 @@
-"""Integer weights of a fused linear, and the float parameters that stay float."""
+"""A checkpoint's weights as the sections of a program, piece by piece.
 
-from collections.abc import Mapping
+Rows do not depend on each other: a few threads quantise and verify a block of them each, so that
+memory holds some blocks whatever the model's size. (The kernels let go of Python's lock.)
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.graph import Graph, Linear, vectors
-from hw_models.errors import BadInput, Bug
+from compiler.quantize import Block, Tensors, finite, quantize_block, verify_block
+from compiler.sections import Form, Pieces
+from hw_models.errors import Bug
 from kernels.canonical import Numbers
-from kernels.linear import W8, quantize_w8
+from kernels.linear import GROUP, W8
+
+BLOCK: Final = 1 << 22
+"""Weights of a block: enough for the disk to read at a stretch, few beside a layer."""
+
+Report = Callable[[int, int], None]
+"""Called with (blocks done, blocks)."""
+
+_Pieces = list[tuple[str, NDArray[Any]]]
+_Job = Callable[[], _Pieces]
+"""Makes the pieces of one block."""
 
 
-def take_rows(tensor: Tensor, rows: tuple[int, ...]) -> Tensor:
-    """Rows of a tensor by flattened (start, stop) pairs."""
-    return torch.cat([tensor[a:b] for a, b in zip(rows[::2], rows[1::2], strict=True)])
+def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
+    """Type and shape of every section that `sections` makes; no values are read."""
+    found = {}
+    for linear in graph.linears:
+        n, n_pre, at = linear.n_post, linear.n_pre, f"linears/{linear.name}/"
+        found[at + "q"] = Form(np.dtype(np.int8), (n, n_pre))
+        found[at + "m"] = Form(np.dtype(np.int32), (n, -(-n_pre // GROUP)))
+        for name in ("row_scale", "bias"):
+            found[at + name] = Form(np.dtype(np.float32), (n,))
+    for name in _vectors(graph):
+        found[f"vectors/{name}"] = Form(np.dtype(np.float32), tuple(tensors[name].shape))
+    table = tensors[graph.embedding]
+    found["embedding"] = Form(_as_stored(table[:0]).dtype, tuple(table.shape))
+    return found
 
 
-def fuse(linear: Linear, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Float32 weight [n_post, n_pre] and bias [n_post] in the linear's neuron order."""
+def sections(
+    graph: Graph, tensors: Tensors, report: Report = lambda done, total: None
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """All weights, quantised and verified; the pieces of a section come in order.
+
+    Raises BadInput for NaN or infinity, naming the tensor, and Bug where a check fails.
+    """
+    jobs = list(_jobs(graph, tensors))
+    report(0, len(jobs))
+    for done, pieces in enumerate(_in_order(jobs), 1):
+        yield from pieces
+        report(done, len(jobs))
+
+
+def collect(forms: Mapping[str, Form], pieces: Pieces) -> dict[str, NDArray[Any]]:
+    """Sections put together in memory."""
+    whole = {name: np.empty(form.shape, form.dtype) for name, form in forms.items()}
+    filled = dict.fromkeys(forms, 0)
+    for name, piece in pieces:
+        whole[name][filled[name] : filled[name] + len(piece)] = piece
+        filled[name] += len(piece)
+    return whole
+
+
+def quantize(graph: Graph, tensors: Tensors) -> Numbers:
+    """All weights in memory, as executors take them; raises as `sections` does."""
+    found = {
+        name: torch.from_numpy(array)
+        for name, array in collect(forms(graph, tensors), sections(graph, tensors)).items()
+    }
+    linears = {}
+    for linear in graph.linears:
+        at = f"linears/{linear.name}/"
+        w8 = W8(found[at + "q"], found[at + "m"], found[at + "row_scale"])
+        linears[linear.name] = w8, found[at + "bias"]
+    floats = {name: found[f"vectors/{name}"] for name in _vectors(graph)}
+    table = found["embedding"].view(tensors[graph.embedding].dtype)  # bfloat16 came as its bits
+    return Numbers(linears, floats, table)
+
+
+def verify(numbers: Numbers, graph: Graph, tensors: Tensors) -> None:
+    """Every synapse, bias and vector is the checkpoint's; raises Bug naming the first other."""
+    for linear in graph.linears:
+        w8, bias = numbers.linears[linear.name]
+        arrays = [t.numpy() for t in (w8.q, w8.m, w8.row_scale, bias)]
+        for lo, hi in cuts(linear.n_post, linear.n_pre):
+            verify_block(Block(linear, lo, *(a[lo:hi] for a in arrays)), tensors)
+    for name in _vectors(graph):
+        if not torch.equal(numbers.vectors[name], tensors[name].float()):
+            raise Bug("another vector", where=name)
+
+
+def fuse(linear: Linear, tensors: Tensors) -> tuple[Tensor, Tensor]:
+    """Float32 weight [n_post, n_pre] and bias of a whole linear, in the order of its neurons.
+
+    What quantize_block does block by block is quantize_w8 of this, bit for bit.
+    """
     weight, bias = [], []
     for part in linear.parts:
-        rows = take_rows(tensors[part.weight], part.rows).float()
-        weight.append(rows)
+        pairs = list(zip(part.rows[::2], part.rows[1::2], strict=True))
+        weight.append(torch.cat([tensors[part.weight][a:b] for a, b in pairs]).float())
         if part.bias is None:
-            bias.append(torch.zeros(rows.shape[0]))
+            bias.append(torch.zeros(len(weight[-1])))
         else:
-            bias.append(take_rows(tensors[part.bias], part.rows).float())
+            bias.append(torch.cat([tensors[part.bias][a:b] for a, b in pairs]).float())
     if linear.align == 1:
         return torch.cat(weight), torch.cat(bias)
-    # interleave: one row of every part in turn
-    return (
-        torch.stack(weight, 1).reshape(linear.n_post, linear.n_pre),
-        torch.stack(bias, 1).reshape(linear.n_post),
-    )
+    # one row of every part in turn
+    return torch.stack(weight, 1).flatten(0, 1), torch.stack(bias, 1).flatten()
 
 
-def held_by(linear: Linear, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of one linear, each read once."""
-    names = {name for part in linear.parts for name in (part.weight, part.bias) if name}
-    return {name: tensors[name] for name in sorted(names)}
+def _vectors(graph: Graph) -> list[str]:
+    """Norm weights and the like, by their tensors' names."""
+    return sorted({name for stage in graph.stages for name in vectors(stage)})
 
 
-def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Numbers:
-    """Turn a checkpoint's float tensors into W8 synapses, linear by linear.
-
-    Besides the result, memory holds one linear's tensors at a time. Raises BadInput for NaN or
-    infinity, naming the tensor.
-    """
-    linears = {linear.name: _quantize_linear(linear, tensors) for linear in graph.linears}
-    named = sorted({name for stage in graph.stages for name in vectors(stage)})
-    floats = {name: _finite(name, tensors[name]).float() for name in named}
-    return Numbers(linears, floats, _finite(graph.embedding, tensors[graph.embedding]).float())
+def cuts(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Rows of a matrix in blocks."""
+    size = max(1, BLOCK // columns)
+    return ((lo, min(rows, lo + size)) for lo in range(0, rows, size))
 
 
-def _quantize_linear(linear: Linear, tensors: Mapping[str, Tensor]) -> tuple[W8, Tensor]:
-    own = {name: _finite(name, tensor) for name, tensor in held_by(linear, tensors).items()}
-    weight, bias = fuse(linear, own)
-    return _quantize_rows(weight), bias
+def _as_stored(table: Tensor) -> NDArray[Any]:
+    """In the checkpoint's own type; uint16 for bfloat16 (compiler.sections)."""
+    table = table.detach().contiguous()
+    if table.dtype == torch.bfloat16:
+        return table.view(torch.int16).numpy().view(np.uint16)
+    return table.numpy() if table.dtype == torch.float16 else table.float().numpy()
 
 
-def _finite(name: str, tensor: Tensor) -> Tensor:
-    if not torch.isfinite(tensor).all():
-        raise BadInput("weights hold NaN or infinity", where=name)
-    return tensor
+# ---- several blocks at a time
 
 
-def _rows_at_once(n_pre: int) -> int:
-    """Rows of some 4 million weights: float64 copies of them are small beside a layer."""
-    return max(1, (1 << 22) // n_pre)
+class _Once(dict[str, Tensor]):
+    """Tensors of a block, each asked for once."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        super().__init__()
+        self._tensors = tensors
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = found = self._tensors[name]
+        return found
 
 
-def _quantize_rows(weight: Tensor) -> W8:
-    """quantize_w8, whose rows do not depend on each other, a few rows at a time."""
-    pieces = [quantize_w8(rows) for rows in torch.split(weight, _rows_at_once(weight.shape[1]))]
-    if len(pieces) == 1:
-        return pieces[0]
-    return W8(*(torch.cat([getattr(p, name) for p in pieces]) for name in ("q", "m", "row_scale")))
-
-
-def verify(numbers: Numbers, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
-    """No weight is further than half a step from its integer form; codes and mantissas in range."""
+def _jobs(graph: Graph, tensors: Tensors) -> Iterator[_Job]:
     for linear in graph.linears:
-        _verify_linear(linear, *numbers.linears[linear.name], tensors)
+        for lo, hi in cuts(linear.n_post, linear.n_pre):
+            yield partial(_linear, linear, tensors, lo, hi)
+    for name in _vectors(graph):
+        yield partial(_vector, name, tensors)
+    for lo, hi in cuts(*tensors[graph.embedding].shape):
+        yield partial(_embedding, graph.embedding, tensors, lo, hi)
 
 
-def _verify_linear(linear: Linear, w8: W8, kept: Tensor, tensors: Mapping[str, Tensor]) -> None:
-    weight, bias = fuse(linear, held_by(linear, tensors))
-    if not torch.equal(kept, bias):
-        raise Bug("another bias", where=linear.name)
-    size = _rows_at_once(linear.n_pre)
-    for lo in range(0, linear.n_post, size):
-        rows = slice(lo, lo + size)
-        _verify_rows(W8(w8.q[rows], w8.m[rows], w8.row_scale[rows]), weight[rows], linear.name)
+def _linear(linear: Linear, tensors: Tensors, lo: int, hi: int) -> _Pieces:
+    own = _Once(tensors)
+    block = quantize_block(linear, own, lo, hi)
+    verify_block(block, own)
+    at = f"linears/{linear.name}/"
+    return [(at + name, getattr(block, name)) for name in ("q", "m", "row_scale", "bias")]
 
 
-def _verify_rows(w8: W8, weight: Tensor, where: str) -> None:
-    q, m = w8.q.numpy().astype(np.float64), w8.m.numpy().astype(np.float64)
-    step = np.repeat(w8.row_scale.numpy().astype(np.float64)[:, None] * m / 32768, 128, axis=1)
-    step = step[:, : weight.shape[1]]
-    off = np.abs(weight.numpy().astype(np.float64) - q * step)
-    # half a step, and at the ends of the range what rounding the row scale may cost
-    if (off > 0.5 * step + 127 * step * 2.0**-23).any() or np.abs(q).max() > 127:
-        raise Bug("a weight is more than half a step off", where=where)
-    if m.min() < 1 or m.max() > 32767:
-        raise Bug("a mantissa out of range", where=where)
+def _vector(name: str, tensors: Tensors) -> _Pieces:
+    return [(f"vectors/{name}", finite(name, tensors[name].float()).numpy())]
+
+
+def _embedding(name: str, tensors: Tensors, lo: int, hi: int) -> _Pieces:
+    return [("embedding", _as_stored(finite(name, tensors[name][lo:hi])))]
+
+
+def workers() -> int:
+    """Threads for blocks; more than four would outrun any disk."""
+    return min(4, os.cpu_count() or 1)
+
+
+def _in_order(jobs: Iterable[_Job]) -> Iterator[_Pieces]:
+    """Results of jobs that run several at a time, a few ahead of what is taken."""
+    waiting: deque[Future[_Pieces]] = deque()
+    ahead = 2 * workers()
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(job))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any, Final
 
 from hw_models.errors import BadInput, Bug, SpikeloomError, Usage
@@ -143,19 +144,21 @@ def version_text() -> str:
         return "spikeloom (run from its source folder, not installed)"
 
 
-def prompt_bytes(text: str | None, path: str | os.PathLike[str] | None) -> bytes | None:
-    """--prompt or --prompt-file as bytes; None when neither was given.
+def chosen_prompt(
+    text: str | None, path: str | os.PathLike[str] | None, ids: str | None
+) -> bytes | tuple[int, ...] | None:
+    """--prompt or --prompt-file as bytes, --token-ids as numbers; None when none was given.
 
-    Raises BadInput for an empty prompt or a file that cannot be read.
+    Raises Usage for several, BadInput for an empty prompt or a file that cannot be read.
     """
-    if text is not None and path is not None:
-        raise Usage("two prompts", where="--prompt and --prompt-file", fix="give one of them")
+    options = {"--prompt": text, "--prompt-file": path, "--token-ids": ids}
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise Usage("two prompts", where=" and ".join(given), fix="give one of them")
+    if ids is not None:
+        return _token_ids(ids)
     if path is not None:
-        try:
-            with open(path, "rb") as file:
-                prompt = file.read()
-        except OSError as error:
-            raise BadInput(f"cannot read the prompt: {error.strerror}", where=str(path)) from None
+        prompt = _content(path)
     elif text is not None:
         prompt = os.fsencode(text)
     else:
@@ -164,6 +167,35 @@ def prompt_bytes(text: str | None, path: str | os.PathLike[str] | None) -> bytes
         where = str(path) if path is not None else "--prompt"
         raise BadInput("the prompt is empty", where=where, fix="at least one character")
     return prompt
+
+
+def _token_ids(given: str) -> tuple[int, ...]:
+    """'1,2,3', or the numbers in a file of that name."""
+    found = _numbers(given)
+    if found is None and os.path.exists(given):
+        found = _numbers(_content(given).decode("utf-8", "replace"))
+        if found is None:
+            raise BadInput("no list of token ids", where=given, fix="numbers, as in 1,2,3")
+    if found is None:
+        raise BadInput(
+            f"{shown(given)} is neither token ids nor a file", where="--token-ids", fix="1,2,3"
+        )
+    return found
+
+
+def _numbers(text: str) -> tuple[int, ...] | None:
+    """Of '1,2,3', '1 2 3' or '[1, 2, 3]'; None for anything else."""
+    words = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
+    plain = all(w.isascii() and w.isdigit() and len(w) < 10 for w in words)
+    return tuple(map(int, words)) if words and plain else None
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BadInput(f"cannot read the prompt: {error.strerror}", where=str(path)) from None
 
 
 def check_destination(path: Path, fix: str) -> None:

@@ -91,7 +91,7 @@ def _token(
 
     for stage in graph.stages:
         if stage.linear is None:
-            y = numbers.embedding[token]
+            y = numbers.embedding[token].float()
         else:
             linear = graph.linear(stage.linear)
             if linear.condition is not None:

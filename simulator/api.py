@@ -35,7 +35,7 @@ RUNS = Path("runs")
 def simulate(
     program: Program,
     *,
-    prompt: bytes | None = None,
+    prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
     trace: bool = False,
     check: bool = False,
@@ -45,15 +45,14 @@ def simulate(
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
-    check: compare every count, sum and logit with the canonical executor (GateFailed). A
-    crossbar whose sums are not exact by definition tells how far they are off in any case.
-    Raises BadInput for an empty prompt or a number of tokens below 1.
+    prompt: text, or token ids. check: compare every count, sum and logit with the canonical
+    executor (GateFailed). A crossbar whose sums are not exact by definition tells how far they are
+    off in any case. Raises BadInput for a program without weights, for a prompt that is empty or
+    not in the vocabulary, and for a number of tokens below 1.
     """
     began = time.perf_counter()
-    chosen = tuple(program.prompt.text if prompt is None else prompt)
+    chosen = _prompt(program, prompt)
     wanted = program.prompt.tokens if tokens is None else tokens
-    if not chosen:
-        raise BadInput("the prompt is empty", where="--prompt", fix="at least one character")
     if wanted < 1:
         raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
     rows: list[NDArray[np.int64]] = []
@@ -76,6 +75,24 @@ def simulate(
     events = trace_of(program, np.concatenate(rows)) if rows else None
     _write(run, simulation, out, events, time.perf_counter() - began)
     return run
+
+
+def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
+    """Token ids to start from; what cannot be run, or could not be told as text, is refused."""
+    if not program.has_weights:
+        raise BadInput(
+            "the program has no weights: it was compiled from a config alone",
+            where=program.graph.model,
+            fix="compile a checkpoint",
+        )
+    text = program.text
+    if given is None and not program.prompt.ids:
+        raise BadInput(
+            "the program has no prompt of its own",
+            where="--prompt",
+            fix="--token-ids 1,2,3" if text.kind == "ids" else "--prompt TEXT",
+        )
+    return text.ids(program.prompt.ids if given is None else given)
 
 
 def _sequence(
@@ -135,7 +152,7 @@ def _result(
         chip=json.loads(program.chip_text),
         prompt=prompt,
         generated=tuple(generated),
-        text=bytes(t & 255 for t in (*prompt, *generated)).decode("utf-8", "replace"),
+        text=program.text.decode((*prompt, *generated)),
         logits_ps=tuple(found.logits_ps[t] for t in sampled),
         phases=tuple(phases),
         sites=tuple(_site(program, simulation, s.name) for s in program.graph.sites),

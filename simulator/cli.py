@@ -7,10 +7,10 @@ import typer
 
 from hw_models.console import (
     check_destination,
+    chosen_prompt,
     envelope,
     exit_codes,
     progress,
-    prompt_bytes,
     version_text,
 )
 from hw_models.errors import BadInput, Usage
@@ -55,6 +55,10 @@ def run(
         str | None, typer.Option(help="Start from this text. (default: the program's prompt)")
     ] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="Start from this file's bytes.")] = None,
+    token_ids: Annotated[
+        str | None,
+        typer.Option(metavar="IDS", help="Start from these token ids: 1,2,3, or a file of them."),
+    ] = None,
     tokens: Annotated[
         int | None,
         typer.Option(help="Tokens to decode after the prompt. (default: as compiled)"),
@@ -77,7 +81,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Simulate PROGRAM event by event and write a run folder."""
-    chosen = prompt_bytes(prompt, prompt_file)
+    chosen = chosen_prompt(prompt, prompt_file, token_ids)
     path = program or _only_program(Path())
     if out is not None and out.exists():
         raise BadInput("already exists", where=str(out), fix="another --out, or remove it")

@@ -219,7 +219,7 @@ class Simulation:
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
         if stage.linear is None:
-            return torch.from_numpy(self.program.embedding[self._tokens[token]].copy())
+            return torch.from_numpy(self.program.embed(self._tokens[token]))
         linear, columns = self._operands[stage.linear]
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:

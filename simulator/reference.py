@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from compiler.graph import Logits
-from compiler.program import Program
+from compiler.program import Program, widened
 from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
 from kernels.linear import W8
@@ -20,7 +20,7 @@ def numbers_of(program: Program) -> Numbers:
         q, m, scale, bias = (torch.from_numpy(x.copy()) for x in (a.q, a.m, a.row_scale, a.bias))
         linears[name] = (W8(q, m, scale), bias)
     vectors = {name: torch.from_numpy(v.copy()) for name, v in program.vectors.items()}
-    return Numbers(linears, vectors, torch.from_numpy(program.embedding.copy()))
+    return Numbers(linears, vectors, torch.from_numpy(widened(program.embedding[:])))
 
 
 def compare(

@@ -25,6 +25,13 @@ from hw_models.errors import BadInput, Unsupported
 FORMAT: Final = "spikeloom-checkpoint-1"
 CONFIG: Final = "config.json"
 
+_HEAVY: Final = (
+    *(".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth"),
+    *(".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt2", ".nir"),
+)
+"""Names of files that weights come in, also where they are not read: a folder that has one is not
+a mere config."""
+
 _OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"}
 
 
@@ -32,7 +39,8 @@ _OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"
 class Checkpoint:
     """What a file holds; tensors lie in the file until they are used.
 
-    forms: of every tensor, known without reading it.
+    forms: of every tensor, known without reading it. folder: where its config.json is, if it is
+    not in the checkpoint itself.
     """
 
     name: str  # of the model, for outputs
@@ -40,11 +48,14 @@ class Checkpoint:
     config: Mapping[str, Any]
     forms: Mapping[str, Form]
     tensors: Mapping[str, Tensor]
+    folder: Path | None
 
 
 def model_name(path: Path) -> str:
-    """The folder's name, or the file's without its suffix."""
+    """The folder's name (also for its config.json), or the file's without its suffix."""
     path = path.resolve()
+    if path.name == CONFIG:
+        return path.parent.name
     return path.name if path.is_dir() else path.stem
 
 
@@ -55,6 +66,21 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     with damage_to(path):
         return _folder(path) if path.is_dir() else _file(path, _start(path))
+
+
+def is_config(path: Path) -> bool:
+    """Whether a path is a config without weights: a JSON file, or a folder with nothing else.
+
+    Raises BadInput for a path that is neither a file nor a folder.
+    """
+    with damage_to(path):
+        if path.is_dir():
+            names = [p.name for p in path.iterdir()]
+            return CONFIG in names and not any(name.endswith(_HEAVY) for name in names)
+        start = _start(path)
+        # a safetensors file begins with a length, which never is larger than the file
+        length = int.from_bytes(start[:8], "little")
+        return start.lstrip()[:1] == b"{" and length > path.stat().st_size
 
 
 def _start(path: Path) -> bytes:
@@ -80,7 +106,8 @@ def _folder(path: Path) -> Checkpoint:
 
 
 def _stored(path: Path, config: Mapping[str, Any], stores: Stores) -> Checkpoint:
-    return Checkpoint(model_name(path), str(path), config, *stores)
+    folder = path if path.is_dir() else path.parent
+    return Checkpoint(model_name(path), str(path), config, *stores, folder)
 
 
 def _file(path: Path, start: bytes) -> Checkpoint:
@@ -110,11 +137,11 @@ def _torch(path: Path) -> Checkpoint:
             raise BadInput(
                 f"format {shown(found['format'])}, this version reads {FORMAT!r}", where=str(path)
             )
-        config, tensors = found["config"], found["state_dict"]
+        config, tensors, folder = found["config"], found["state_dict"], None
         if not (isinstance(config, dict) and _plain(config)):
             raise BadInput("config is not a dict of plain values", where=str(path), fix=CONVERT)
     else:
-        config, tensors = _config_beside(path), found
+        config, tensors, folder = _config_beside(path), found, path.parent
     named = isinstance(tensors, dict) and all(
         isinstance(n, str) and isinstance(t, Tensor) for n, t in tensors.items()
     )
@@ -123,7 +150,7 @@ def _torch(path: Path) -> Checkpoint:
     _check_storage(tensors, n_bytes, path)
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
     forms = {name: _form(tensor) for name, tensor in detached.items()}
-    return Checkpoint(model_name(path), str(path), config, forms, detached)
+    return Checkpoint(model_name(path), str(path), config, forms, detached, folder)
 
 
 def _form(tensor: Tensor) -> Form:

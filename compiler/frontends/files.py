@@ -1,4 +1,4 @@
-"""JSON files of limited size, and one error for whatever readers raise on damaged ones."""
+"""Small files beside the weights, and one error for whatever readers raise on damaged ones."""
 
 import json
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from compiler.frontends.torch_zip import AGAIN
+from compiler.text import TOKENIZER
 from hw_models.errors import BadInput, SpikeloomError
 
 MAX_JSON: Final = 1 << 24  # bytes
+MAX_TOKENIZER: Final = 1 << 26  # the largest published ones have half of it
 
 
 @contextmanager
@@ -33,9 +35,20 @@ def json_object(path: Path) -> dict[str, Any]:
     with damage_to(path):
         if not path.is_file():
             raise BadInput(f"no {path.name}", where=str(path.parent), fix=f"add the {path.name}")
-        if path.stat().st_size > MAX_JSON:
-            raise BadInput(f"larger than {MAX_JSON} bytes", where=str(path))
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(_small(path, MAX_JSON).decode())
     if not isinstance(found, dict):
         raise BadInput("not a JSON object", where=str(path))
     return found
+
+
+def tokenizer_in(folder: Path) -> bytes:
+    """The folder's tokenizer.json as it is, or nothing; BadInput if it is too large."""
+    path = folder / TOKENIZER
+    with damage_to(path):
+        return _small(path, MAX_TOKENIZER) if path.is_file() else b""
+
+
+def _small(path: Path, most: int) -> bytes:
+    if path.stat().st_size > most:
+        raise BadInput(f"larger than {most} bytes", where=str(path))
+    return path.read_bytes()

@@ -1,6 +1,7 @@
 """From a checkpoint, or a config alone, to a Graph; every size and shape is checked."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from compiler.frontends.checkpoint import CONFIG, Checkpoint, model_name, open_checkpoint
+from compiler.frontends.checkpoint import (
+    CONFIG,
+    Checkpoint,
+    is_config,
+    model_name,
+    open_checkpoint,
+)
 from compiler.frontends.decoder import llama, qwen2
-from compiler.frontends.files import json_object
+from compiler.frontends.files import json_object, tokenizer_in
 from compiler.frontends.gla_swa import gla_swa
 from compiler.frontends.model import Expected, Form, Lazy, Model
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
@@ -32,6 +39,28 @@ FLOATS: Final = ("float32", "bfloat16", "float16")
 PRESETS: Final = Path(__file__).with_name("presets")
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to compile: operations, tensors (None: a config alone), and tokenizer.json or b""."""
+
+    graph: Graph
+    tensors: Mapping[str, Tensor] | None
+    tokenizer: bytes = b""
+
+
+def read_source(path: Path, context: int | None = None) -> Source:
+    """A checkpoint with its weights, or a config.json (or a folder that has nothing else) without.
+
+    Arguments and errors as in read_model.
+    """
+    if is_config(path):
+        folder = path if path.is_dir() else path.parent
+        return Source(read_config(path, context), None, tokenizer_in(folder))
+    found = open_checkpoint(path)
+    tokenizer = tokenizer_in(found.folder) if found.folder else b""
+    return Source(*_read(found, context), tokenizer)
+
+
 def read_model(path: Path, context: int | None = None) -> tuple[Graph, Mapping[str, Tensor]]:
     """Read a checkpoint without running code from it (frontends.checkpoint lists the formats).
 
@@ -41,7 +70,10 @@ def read_model(path: Path, context: int | None = None) -> tuple[Graph, Mapping[s
     float32; each is read when it is asked for, and not kept. Whether their values are finite is
     compiler.weights' to check. Raises BadInput and Unsupported, also for files damaged later.
     """
-    found = open_checkpoint(path)
+    return _read(open_checkpoint(path), context)
+
+
+def _read(found: Checkpoint, context: int | None) -> tuple[Graph, Mapping[str, Tensor]]:
     model = _model(found.config, found.name, found.where, context)
     expected = model.expected(found.forms)
     _check(expected, found)
@@ -57,7 +89,12 @@ def read_config(path: Path, context: int | None = None) -> Graph:
     context as in read_model. Raises BadInput and Unsupported.
     """
     file = path / CONFIG if path.is_dir() else path
-    return _model(json_object(file), model_name(file.parent), str(file), context).graph
+    return _model(json_object(file), model_name(file), str(file), context).graph
+
+
+def read_preset(name: str, context: int | None = None) -> Source:
+    """A published model without its weights; arguments and errors as in `preset`."""
+    return Source(preset(name, context), None)
 
 
 def preset(name: str, context: int | None = None) -> Graph:
@@ -66,11 +103,8 @@ def preset(name: str, context: int | None = None) -> Graph:
     context as in read_model.
     """
     if name not in preset_names():
-        near = get_close_matches(name, preset_names(), n=1)
         raise BadInput(
-            f"no preset {shown(name)}",
-            where="--preset",
-            fix=f"is it {near[0]}?" if near else f"one of: {', '.join(preset_names())}",
+            f"no preset {shown(name)}", where="--preset", fix=f"one of: {', '.join(preset_names())}"
         )
     file = PRESETS / f"{name}.json"
     return _model(json_object(file), name, str(file), context).graph

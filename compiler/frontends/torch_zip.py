@@ -22,6 +22,8 @@ CONVERT: Final = (
     '"state_dict": model.state_dict()}, "model.pt"), or use safetensors'
 )
 AGAIN: Final = "copy or save the file again"
+EXPORTED: Final = f"where you trust it, take torch.export.load(path).state_dict, and {CONVERT}"
+SCRIPTED: Final = f"where you trust it, take torch.jit.load(path).state_dict(), and {CONVERT}"
 
 MAX_ENTRIES: Final = 100_000
 MAX_PICKLE: Final = 1 << 24  # bytes; names and shapes of 100,000 tensors need less
@@ -96,6 +98,13 @@ def _checked_archive(path: Path) -> tuple[bytes, dict[str, int]]:
         entries = archive.infolist()
         names = [e.filename for e in entries]
         folder = names[0].partition("/")[0] if names else ""
+        # torch 2.7 and newer, and those before
+        if {f"{folder}/archive_format", "serialized_exported_program.json"} & set(names):
+            raise BadInput(
+                "a torch.export archive (.pt2), whose loader can execute code",
+                where=str(path),
+                fix=EXPORTED,
+            )
         if f"{folder}/data.pkl" not in names:
             raise BadInput(
                 "a zip archive, but not one that torch.save wrote", where=str(path), fix=CONVERT
@@ -103,7 +112,7 @@ def _checked_archive(path: Path) -> tuple[bytes, dict[str, int]]:
         if any(not name.startswith(f"{folder}/") for name in names):
             raise BadInput("an archive of several folders", where=str(path), fix=CONVERT)
         if f"{folder}/constants.pkl" in names:
-            raise BadInput("a TorchScript archive, which holds code", where=str(path), fix=CONVERT)
+            raise BadInput("a TorchScript archive, which holds code", where=str(path), fix=SCRIPTED)
         _check_entries(entries, path)
         if archive.getinfo(f"{folder}/data.pkl").file_size > MAX_PICKLE:
             raise BadInput(f"data.pkl is larger than {MAX_PICKLE} bytes", where=str(path))

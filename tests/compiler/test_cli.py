@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import compiler.pipeline
+import compiler.quantize
 from compiler.cli import app
 from compiler.frontends.config import GlaSwaConfig
 from compiler.program import Program
@@ -102,14 +103,81 @@ def test_options_reach_the_program(folder):
     assert done.exit_code == 0, done.stderr
     program = Program.read(folder / "other.sbx")
     assert (program.coding, program.k) == ("ternary", 2.0)
-    assert (program.prompt.text, program.prompt.tokens) == ("né".encode(), 5)
+    assert (bytes(program.prompt.ids), program.prompt.tokens) == ("né".encode(), 5)
     assert (program.chip.core.lanes, program.chip.core.in_axons) == (8, 99)
 
 
 def test_a_prompt_file_is_taken_byte_for_byte(folder):
     (folder / "prompt").write_bytes(b"\xff\x00\r\n")
     assert call("tiny.pt", "--target", "toy", "--prompt-file", "prompt").exit_code == 0
-    assert Program.read(folder / "tiny.sbx").prompt.text == b"\xff\x00\r\n"
+    assert Program.read(folder / "tiny.sbx").prompt.ids == (255, 0, 13, 10)
+
+
+def test_token_ids_are_taken_as_they_are_or_from_a_file(folder):
+    (folder / "ids").write_text("[3, 1,\n 255]")
+    for words, ids in (("7,8", (7, 8)), ("ids", (3, 1, 255))):
+        assert call("tiny.pt", "--target", "toy", "--token-ids", words).exit_code == 0
+        assert Program.read(folder / "tiny.sbx").prompt.ids == ids
+
+
+def test_context_is_how_far_full_attention_looks_back(folder):
+    save_bare_config(folder / "config.json")
+    for words, window in ((("--context", "7"), 7), ((), 100)):
+        done = call("config.json", "--target", "toy", *words, "-o", "a.sbx")
+        assert done.exit_code == 0, done.stderr
+        assert Program.read(folder / "a.sbx").graph.stages[1].window == window
+
+
+def save_bare_config(path):
+    """A small model of the family `llama`, without weights."""
+    sizes = {key: getattr(TINY, key) for key in TINY.__slots__ if key.endswith(("size", "heads"))}
+    more = {"num_hidden_layers": 1, "max_position_embeddings": 100}
+    path.write_text(json.dumps({"model_type": "llama"} | sizes | more))
+
+
+def test_a_config_alone_gives_a_program_that_says_it_has_no_weights(folder):
+    (folder / "My-Model").mkdir()
+    save_bare_config(folder / "My-Model" / "config.json")
+    for model in ("My-Model", "My-Model/config.json"):
+        done = call(model, "--target", "toy")
+        assert done.exit_code == 0, done.stderr
+        assert "none: mapped from a config alone" in done.stdout
+        assert done.stdout.rstrip().endswith("wrote My-Model.sbx")
+        program = Program.read(folder / "My-Model.sbx")
+        assert program.graph.model == "My-Model" and not program.has_weights
+        (folder / "My-Model.sbx").unlink()
+
+
+def test_a_preset_needs_no_model_and_names_the_program(folder, monkeypatch):
+    from compiler.frontends import read
+
+    monkeypatch.setattr(read, "PRESETS", folder)
+    save_bare_config(folder / "small-1b.json")
+    done = call("--preset", "small-1b", "--target", "toy", "--json")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)["result"]
+    assert (result["program"], result["has_weights"]) == ("small-1b.sbx", False)
+    assert not Program.read(folder / "small-1b.sbx").has_weights
+
+
+def half_downloaded(folder):
+    """Other weights than those that are read are no reason to do without."""
+    (folder / "m").mkdir()
+    save_bare_config(folder / "m" / "config.json")
+    (folder / "m" / "model-00001-of-00002.safetensors").touch()
+    return "m"
+
+
+def bad_tokenizer(folder):
+    (folder / "m").mkdir()
+    save_bare_config(folder / "m" / "config.json")
+    (folder / "m" / "tokenizer.json").write_text("{}")
+    return "m"
+
+
+def no_ids_in_the_file(folder):
+    (folder / "ids").write_text("1, 2, three")
+    return "tiny.pt", "--token-ids", "ids"
 
 
 def test_the_same_command_writes_the_same_bytes(folder):
@@ -198,6 +266,25 @@ REFUSED = [
     (small_memory, 5, ["synapse memory"]),
     ("tiny.pt --target loihi1", 4, ["loihi1 lacks", "graded spikes", "multicast", "vector work"]),
     ("tiny.pt --target truenorth-like", 4, ["truenorth-like lacks", "8-bit weights", "multicast"]),
+    (half_downloaded, 3, ["no model.safetensors"]),
+    (bad_tokenizer, 3, ["not a usable tokenizer", "tokenizer.json", "--token-ids"]),
+    (no_ids_in_the_file, 3, ["no list of token ids", "ids"]),
+    ("tiny.pt --token-ids 1,x", 3, ["'1,x' is neither token ids nor a file", "--token-ids"]),
+    ("tiny.pt --token-ids 1,-2", 3, ["'1,-2' is neither"]),
+    ("tiny.pt --token-ids 1,256", 3, ["token id 256; the vocabulary has 256"]),
+    ("tiny.pt --token-ids=", 3, ["neither token ids nor a file"]),
+    ("tiny.pt --token-ids 1 --prompt a", 2, ["--prompt and --token-ids"]),
+    ("tiny.pt --preset qwen2.5-7b", 2, ["a MODEL and a --preset"]),
+    (
+        "--preset qwen2.5-8b",
+        3,
+        ["'qwen2.5-8b'", "llama-3.1-8b, qwen2.5-7b, spikingbrain-76b, spikingbrain-7b"],
+    ),
+    ("--preset ../qwen2.5-7b", 3, ["no preset"]),
+    ("--preset=", 3, ["no preset ''"]),
+    ("--preset qwen2.5-7b --context 0", 3, ["a context of 0 tokens"]),
+    ("--preset qwen2.5-7b --context 131073", 3, ["a context of 131073 tokens"]),
+    ("--preset qwen2.5-7b --prompt hello", 3, ["text has no token ids here", "--token-ids"]),
     ("tiny.pt --prompt=", 3, ["the prompt is empty", "--prompt"]),
     ("tiny.pt --prompt-file nowhere", 3, ["nowhere"]),
     ("tiny.pt --prompt a --prompt-file tiny.pt", 2, ["--prompt and --prompt-file"]),
@@ -213,7 +300,7 @@ REFUSED = [
     ("tiny.pt --out tiny.pt", 2, ["overwrite"]),
     ("tiny.pt --coding morse", 2, ["morse", "bitwise"]),
     ("tiny.pt --frobnicate", 2, ["--frobnicate"]),
-    ("", 2, ["model"]),
+    ("", 2, ["neither a MODEL nor a --preset"]),
 ]
 
 
@@ -276,7 +363,7 @@ def test_interrupting_leaves_nothing_and_is_130(folder, monkeypatch):
         raise KeyboardInterrupt
 
     before = contents(folder)
-    monkeypatch.setattr(Program, "write", interrupt)
+    monkeypatch.setattr(compiler.quantize.hot, "check", interrupt)
     done = call("tiny.pt", "--target", "toy")
     assert (done.exit_code, done.stdout) == (130, "")
     assert contents(folder) == before

@@ -3,17 +3,17 @@
 import dataclasses
 import hashlib
 import json
-import os
 import struct
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
-from compiler import program as programs
+from compiler import sections, weights
 from compiler.frontends.gla_swa import build
-from compiler.pipeline import compile_graph
-from compiler.program import FORMAT, Program, Tables
+from compiler.pipeline import compile_graph, map_graph, write_program
+from compiler.program import FORMAT, Program, Tables, widened
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput
 from tests.small import model
@@ -51,7 +51,7 @@ def assert_same(a, b):
         assert array.dtype == b.arrays[name].dtype
         assert np.array_equal(array, b.arrays[name]), name
     for field in dataclasses.fields(Program):
-        if field.name not in ("tables", "linears", "vectors", "embedding"):
+        if field.name not in ("tables", "linears", "vectors", "embedding", "tokenizer"):
             assert getattr(a, field.name) == getattr(b, field.name), field.name
     assert a.hash == b.hash
 
@@ -69,6 +69,71 @@ def test_the_same_program_gives_the_same_bytes(written, tmp_path):
     Program.read(written).write(tmp_path / "read.sbx")
     for name in ("again.sbx", "read.sbx"):
         assert (tmp_path / name).read_bytes() == written.read_bytes()
+
+
+def mapped():
+    """tiny() without its weights."""
+    return map_graph(tiny().graph, tiny().chip)
+
+
+@pytest.mark.parametrize("block", [1, 999, 1 << 22])
+def test_weights_that_never_were_in_memory_give_the_same_bytes(
+    written, tmp_path, monkeypatch, block
+):
+    _, tensors, _ = model(0, TINY)
+    monkeypatch.setattr(weights, "BLOCK", block)
+    path = tmp_path / "streamed.sbx"
+    write_program(mapped(), tensors, path, lambda step, done, total: None)
+    assert path.read_bytes() == written.read_bytes()
+    assert Program.read(path).hash == tiny().hash
+
+
+def test_a_program_without_weights_says_so_and_is_read_again(tmp_path):
+    assert not mapped().has_weights and tiny().has_weights
+    mapped().write(tmp_path / "bare.sbx")
+    found = Program.read(tmp_path / "bare.sbx")
+    assert not found.has_weights
+    assert set(found.arrays) == {f"tables/{f.name}" for f in dataclasses.fields(Tables)}
+    assert_same(found, mapped())
+    assert found.hash != tiny().hash
+
+
+def test_reading_a_program_touches_no_weight(written, copy):
+    """All of them are altered: only who uses one notices."""
+    data = bytearray(written.read_bytes())
+    head, start = layout(data)
+    heavy = [name for name in head if name.startswith(("linears/", "embedding"))]
+    for name in heavy:
+        first, last = head[name]["data_offsets"]
+        data[start + first : start + last] = b"\x55" * (last - first)
+    found = Program.read(copy(data))
+    assert found.hash == tiny().hash
+    assert found.chip == tiny().chip and found.has_weights
+    for name in heavy:
+        with pytest.raises(BadInput, match=f"section {name} is"):
+            found.arrays[name].copy()
+    with pytest.raises(BadInput, match="section embedding is"):
+        found.embed(3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_embedding_is_as_large_as_the_checkpoints_and_as_exact(tmp_path, dtype):
+    graph, tensors, _ = model(0, TINY)
+    table = tensors[graph.embedding].to(dtype)
+    program = compile_graph(graph, tensors | {graph.embedding: table}, tiny().chip)
+    program.write(tmp_path / "a.sbx")
+    for found in (program, Program.read(tmp_path / "a.sbx")):
+        assert found.embedding[:].nbytes == table.nbytes
+        for token in (0, 7, 19):
+            row = found.embed(token)
+            assert row.dtype == np.float32
+            assert row.tolist() == table[token].tolist()
+
+
+def test_widening_bfloat16_is_what_pytorch_does():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    want = torch.from_numpy(bits).view(torch.bfloat16).float()
+    np.testing.assert_array_equal(widened(bits).view(np.uint32), want.view(torch.uint32).numpy())
 
 
 def test_another_program_has_another_hash():
@@ -96,7 +161,8 @@ def test_one_flipped_bit_in_any_section_is_named(written, copy):
             flipped = bytearray(data)
             flipped[start + at] ^= 1
             with pytest.raises(BadInput) as caught:
-                Program.read(copy(flipped))
+                for array in Program.read(copy(flipped)).arrays.values():
+                    array[:]
             assert caught.value.what == f"section {name} is missing or altered"
 
 
@@ -143,7 +209,7 @@ def test_another_version_says_which(written, tmp_path):
     body["header"]["format"] = "spikeloom-program-0"
     text = json.dumps(body)
     note = f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
-    save_file(tiny().arrays, tmp_path / "old.sbx", metadata={"spikeloom": note})
+    save_file({"a": np.zeros(3)}, tmp_path / "old.sbx", metadata={"spikeloom": note})
     with pytest.raises(BadInput, match=f"spikeloom-program-0, this version reads {FORMAT}"):
         Program.read(tmp_path / "old.sbx")
 
@@ -163,33 +229,19 @@ def test_files_of_other_kinds(tmp_path):
         assert "sbcompile" in caught.value.fix
 
 
-def failing_save(arrays, name, metadata):
-    """Write half, then no more."""
-    with open(name, "wb") as file:
-        file.write(b"half of a program")
-    raise OSError(28, "No space left on device")
-
-
 @pytest.mark.parametrize("before", [None, b"the program that was there"])
 def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, before):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
     path = tmp_path / "model.sbx"
     if before is not None:
         path.write_bytes(before)
-    monkeypatch.setattr(programs, "save_file", failing_save)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(sections.os, "pwrite", full)
+    with pytest.raises(BadInput, match="cannot be written: no space left"):
         tiny().write(path)
-    assert sorted(os.listdir(tmp_path)) == ([] if before is None else ["model.sbx"])
+    assert [p.name for p in tmp_path.iterdir()] == ([] if before is None else ["model.sbx"])
     assert before is None or path.read_bytes() == before
-
-
-def test_interrupted_while_it_is_renamed(tmp_path, monkeypatch):
-    def interrupted(source, target):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(programs.os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tiny().write(tmp_path / "model.sbx")
-    assert os.listdir(tmp_path) == []
 
 
 def test_the_host_sits_beyond_every_core():

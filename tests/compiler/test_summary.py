@@ -2,8 +2,10 @@
 
 import io
 import json
+from dataclasses import replace
 from math import prod
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -11,7 +13,8 @@ from rich.console import Console
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import build, tensor_shapes
 from compiler.operations import layers_folded, operations
-from compiler.pipeline import compile_graph
+from compiler.pipeline import compile_graph, map_graph
+from compiler.program import Prompt
 from compiler.summary import render, summary
 from examples.byte_lm.model import random_checkpoint
 from hw_models.chip import load_chip
@@ -143,3 +146,20 @@ def test_a_crossbar_tells_its_arrays_and_how_full_they_are(target, size, per_wei
 
 def test_a_digital_target_tells_of_no_arrays(program):
     assert summary(program)["arrays"] is None
+
+
+def test_a_summary_says_how_text_becomes_ids_and_whether_there_are_weights(program):
+    bare = map_graph(program.graph, program.chip, prompt=Prompt((1, 2, 3), 9))
+    words = replace(bare, graph=build(replace(CONFIG, vocab_size=300), "words"))
+    tokenizer = np.frombuffer(b"{}", np.uint8)
+    for made, kind, weights, said in (
+        (program, "bytes", True, ["in the program", "bytes are token ids"]),
+        (bare, "bytes", False, ["none: mapped from a config alone", "3 tokens, then 9 decoded"]),
+        (words, "ids", False, ["prompts are --token-ids"]),
+        (replace(words, tokenizer=tokenizer), "tokenizer", False, ["the model's tokenizer.json"]),
+    ):
+        found, out = summary(made), io.StringIO()
+        assert (found["text"], found["has_weights"]) == (kind, weights)
+        assert found["prompt_tokens"] == len(made.prompt.ids)
+        render(found, Console(file=out, width=100, highlight=False))
+        assert [words for words in said if words not in out.getvalue()] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hw_models import console
-from hw_models.console import envelope, exit_codes, progress, prompt_bytes
+from hw_models.console import chosen_prompt, envelope, exit_codes, progress
 from hw_models.errors import BadInput, Usage
 
 
@@ -65,23 +65,51 @@ def test_an_envelope_names_its_format():
     }
 
 
-def test_prompts_are_bytes(tmp_path):
+def test_prompts_are_bytes_or_token_ids(tmp_path):
     (tmp_path / "p").write_bytes(b"\x00\xff")
-    assert prompt_bytes(None, None) is None
-    assert prompt_bytes("né", None) == b"n\xc3\xa9"
-    assert prompt_bytes(None, tmp_path / "p") == b"\x00\xff"
+    assert chosen_prompt(None, None, None) is None
+    assert chosen_prompt("né", None, None) == b"n\xc3\xa9"
+    assert chosen_prompt(None, tmp_path / "p", None) == b"\x00\xff"
+    assert chosen_prompt(None, None, "1,22, 3") == (1, 22, 3)
+
+
+@pytest.mark.parametrize("text", ["1,2", " 1 2 ", "[1, 2]", "1\n2\n", "1,,2", "[1 2"])
+def test_token_ids_are_numbers_however_they_are_parted(tmp_path, text):
+    (tmp_path / "ids").write_text(text)
+    assert chosen_prompt(None, None, text) == (1, 2)
+    assert chosen_prompt(None, None, str(tmp_path / "ids")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "[]", ",", "a", "1,a", "-1", "1.5", "²", "1" * 5000, "1,2;3", "nowhere"]
+)
+def test_token_ids_that_are_none_are_refused(tmp_path, text):
+    (tmp_path / "ids").write_text(text)
+    with pytest.raises(BadInput, match="neither token ids nor a file"):
+        chosen_prompt(None, None, text)
+    with pytest.raises(BadInput, match="no list of token ids") as caught:
+        chosen_prompt(None, None, str(tmp_path / "ids"))
+    assert caught.value.where == str(tmp_path / "ids")
 
 
 def test_prompts_that_are_none_are_refused(tmp_path):
     (tmp_path / "p").touch()
     with pytest.raises(BadInput, match="empty"):
-        prompt_bytes("", None)
+        chosen_prompt("", None, None)
     with pytest.raises(BadInput, match="empty"):
-        prompt_bytes(None, tmp_path / "p")
-    with pytest.raises(BadInput, match="cannot read"):
-        prompt_bytes(None, tmp_path)
-    with pytest.raises(Usage):
-        prompt_bytes("a", tmp_path / "p")
+        chosen_prompt(None, tmp_path / "p", None)
+    for ids in (None, str(tmp_path)):
+        with pytest.raises(BadInput, match="cannot read"):
+            chosen_prompt(None, None if ids else tmp_path, ids)
+
+
+def test_two_prompts_are_named(tmp_path):
+    options = {"--prompt": "a", "--prompt-file": tmp_path / "p", "--token-ids": "1"}
+    for left_out in options:
+        given = [None if name == left_out else value for name, value in options.items()]
+        with pytest.raises(Usage) as caught:
+            chosen_prompt(*given)
+        assert caught.value.where == " and ".join(n for n in options if n != left_out)
 
 
 def test_success_passes_through(capsys):

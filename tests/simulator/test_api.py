@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
-from compiler.pipeline import compile_graph
-from compiler.program import Prompt
+from compiler.pipeline import compile_graph, map_graph
+from compiler.program import Program, Prompt
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput, GateFailed
 from kernels.canonical import execute
@@ -19,6 +20,7 @@ from simulator.reference import numbers_of
 from simulator.run_folder import read_run
 from tests.small import model
 from tests.tiny import TINY, TINY_CORE, tiny
+from tests.tokenizers import VOCAB, tokenizer_json
 
 PROMPT = bytes((3, 17, 8))
 
@@ -110,10 +112,63 @@ def test_nothing_to_do_is_refused_and_leaves_no_folder(options, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_byte_beyond_the_vocabulary_is_refused(tmp_path):
+@pytest.mark.parametrize("prompt", [b"A", "A", [65], (3, 65)])
+def test_a_token_beyond_the_vocabulary_is_refused(prompt, tmp_path):
     with pytest.raises(BadInput, match="token id 65; the vocabulary has 20"):
-        simulate(tiny(), prompt=b"A", tokens=1, out=tmp_path / "run")
+        simulate(tiny(), prompt=prompt, tokens=1, out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_token_ids_run_like_the_bytes_they_are(stored, tmp_path):
+    run = simulate(tiny(), prompt=[3, 17, 8], tokens=5, out=tmp_path / "run")
+    assert run == stored[0]
+
+
+def test_without_weights_nothing_runs(tmp_path):
+    bare = map_graph(tiny().graph, tiny().chip, prompt=Prompt((1, 2), 3))
+    with pytest.raises(BadInput, match="no weights") as caught:
+        simulate(bare, out=tmp_path / "run")
+    assert caught.value.fix == "compile a checkpoint"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_prompt_one_is_asked_for(tmp_path):
+    assert tiny().prompt.ids == ()
+    with pytest.raises(BadInput, match="no prompt of its own"):
+        simulate(tiny(), tokens=1, out=tmp_path / "run")
+
+
+WORDS = replace(TINY, vocab_size=VOCAB + 10)
+
+
+@pytest.fixture(scope="module")
+def reading():
+    """A model with a tokenizer of its own."""
+    graph, tensors, _ = model(0, WORDS)
+    program = compile_graph(graph, tensors, load_chip("toy", TINY_CORE))
+    return replace(program, tokenizer=np.frombuffer(tokenizer_json(), np.uint8))
+
+
+def test_text_goes_in_and_out_by_the_models_tokenizer(reading, tmp_path):
+    library = Tokenizer.from_str(tokenizer_json().decode())
+    reading.write(tmp_path / "a.sbx")
+    program = Program.read(tmp_path / "a.sbx")
+    run = simulate(program, prompt="the cat", tokens=2, out=tmp_path / "run")
+    assert run.prompt == tuple(library.encode("the cat").ids)
+    assert run.generated == greedy(reading, run.prompt, 2)
+    assert run.text == program.text.decode((*run.prompt, *run.generated))
+    assert run.text.startswith("<s>the cat")
+    assert simulate(program, prompt=run.prompt, tokens=2, out=tmp_path / "two") == run
+
+
+def test_an_altered_tokenizer_is_refused_before_the_run(reading, tmp_path):
+    reading.write(tmp_path / "a.sbx")
+    data = (tmp_path / "a.sbx").read_bytes()
+    assert data.count(tokenizer_json()) == 1
+    (tmp_path / "a.sbx").write_bytes(data.replace(b"Byte", b"byte"))
+    with pytest.raises(BadInput, match="section tokenizer is missing or altered"):
+        simulate(Program.read(tmp_path / "a.sbx"), prompt=[1], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_checking_changes_no_counter(stored, tmp_path):

@@ -17,8 +17,8 @@ import simulator.api
 import simulator.run_folder
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import build
-from compiler.pipeline import compile_graph
-from compiler.program import Prompt
+from compiler.pipeline import compile_graph, map_graph
+from compiler.program import Program, Prompt
 from examples.byte_lm.model import random_checkpoint
 from hw_models.chip import load_chip
 from hw_models.errors import GateFailed
@@ -127,6 +127,8 @@ def test_prompt_and_tokens_of_the_command_line_win(folder):
     (folder / "p").write_bytes(b"\xff\x00")
     found = result_of(call("run", "--prompt-file", "p", "--tokens", "1", "--json"), "run")
     assert (found["prompt"], len(found["generated"])) == ([255, 0], 1)
+    again = result_of(call("run", "--token-ids", "255,0", "--tokens", "1", "--json"), "run")
+    assert again == found | {"run_dir": again["run_dir"]}
     assert found["tokens_per_s"] is None and found["phase"] == "prefill"
 
 
@@ -245,6 +247,12 @@ def folder_as_program(folder):
     return "run", "a"
 
 
+def without_weights(folder):
+    program = Program.read(folder / "tiny.sbx")
+    map_graph(program.graph, program.chip).write(folder / "tiny.sbx")
+    return ("run",)
+
+
 def empty_prompt_file(folder):
     (folder / "empty").touch()
     return "run", "--prompt-file", "empty"
@@ -290,6 +298,10 @@ REFUSED = [
     ("run --prompt=", 3, ["the prompt is empty", "--prompt"]),
     ("run --prompt-file nowhere", 3, ["nowhere"]),
     ("run --prompt a --prompt-file tiny.sbx", 2, ["--prompt and --prompt-file"]),
+    ("run --token-ids 1,x", 3, ["'1,x' is neither token ids nor a file", "--token-ids"]),
+    ("run --token-ids 1,256", 3, ["token id 256; the vocabulary has 256"]),
+    ("run --token-ids 1 --prompt a", 2, ["--prompt and --token-ids"]),
+    (without_weights, 3, ["the program has no weights", "tiny", "compile a checkpoint"]),
     ("run --tokens 0", 3, ["--tokens"]),
     ("run --slots 0", 3, ["--slots"]),
     ("run --slots 3", 3, ["--slots", "1 to 2"]),

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from compiler.frontends import files, torch_zip
-from compiler.frontends.read import read_model
+from compiler.frontends.read import read_model, read_source
 from hw_models.errors import BadInput, Unsupported
 
 
@@ -74,6 +74,19 @@ def test_weights_alone_read_with_the_config_beside_them(checkpoint, saved, publi
     assert same(read_model(folder / "model.safetensors")[1], checkpoint["state_dict"])
     torch.save(OrderedDict(checkpoint["state_dict"]), folder / "weights.bin")
     assert same(read_model(folder / "weights.bin")[1], checkpoint["state_dict"])
+
+
+def test_a_source_has_the_tokenizer_that_lies_beside_its_config(checkpoint, saved, published):
+    folder = published(checkpoint)
+    assert read_source(folder).tokenizer == b""
+    (folder / "tokenizer.json").write_bytes(b"its own")
+    torch.save(checkpoint["state_dict"], folder / "weights.bin")
+    for path in (folder, folder / "model.safetensors", folder / "weights.bin"):
+        found = read_source(path)
+        assert found.tokenizer == b"its own"
+        assert same(found.tensors, checkpoint["state_dict"])
+    torch.save(checkpoint, folder / "whole.pt")  # a config of its own: not that folder's model
+    assert read_source(folder / "whole.pt").tokenizer == b""
 
 
 def test_parameters_read_like_tensors(checkpoint, saved):
@@ -211,6 +224,29 @@ def test_a_whole_module_is_refused_with_the_way_to_convert_it(saved):
     with pytest.raises(BadInput, match=r"torch\.nn\.modules\.\w+\.\w+") as refused:
         read_model(path)
     assert "model.state_dict()" in refused.value.fix
+
+
+def test_an_exported_program_is_refused_with_the_way_to_convert_it(tmp_path):
+    """What torch.export.save writes; loading it can run code."""
+    names = ("m/data/weights/weight_0", "m/models/model.json", "m/archive_format", "m/version")
+    old = ("serialized_exported_program.json", "serialized_state_dict.pt", "version")
+    for entries in (names, old):
+        path = tmp_path / "model.pt2"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in entries:
+                archive.writestr(name, b"pt2")
+        with pytest.raises(BadInput, match=r"a torch\.export archive \(\.pt2\)") as refused:
+            read_model(path)
+        assert "torch.export.load(path).state_dict" in refused.value.fix
+        assert "spikeloom-checkpoint-1" in refused.value.fix
+
+
+@pytest.mark.slow
+def test_what_torch_exports_is_recognised(tmp_path):
+    exported = torch.export.export(torch.nn.Linear(3, 2), (torch.zeros(1, 3),))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    with pytest.raises(BadInput, match=r"torch\.export archive"):
+        read_model(tmp_path / "m.pt2")
 
 
 def test_torchscript_is_refused(tmp_path):

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import struct
 
 import pytest
 
-from compiler.frontends.read import PRESETS, preset, preset_names, read_config
+from compiler.frontends.read import PRESETS, preset, preset_names, read_config, read_source
 from compiler.graph import Gla, Window, verify
 from hw_models.errors import BadInput, Unsupported
 
@@ -52,10 +53,10 @@ def test_spikingbrain_alternates_and_the_others_attend_to_their_context():
 
 
 @pytest.mark.parametrize("name", ["spikingbrain-7", "", "../presets/qwen2.5-7b", "\x1b[31m"])
-def test_an_unknown_preset_is_refused(name):
+def test_an_unknown_preset_is_refused_and_all_are_listed(name):
     with pytest.raises(BadInput, match="no preset") as refused:
         preset(name)
-    assert "spikingbrain-7b" in refused.value.fix or "qwen2.5-7b" in refused.value.fix
+    assert refused.value.fix == f"one of: {', '.join(preset_names())}"
     assert str(refused.value).isprintable()
 
 
@@ -87,3 +88,57 @@ def test_a_config_that_is_none_is_refused(tmp_path, text, error, said):
 def test_a_missing_config_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"no config\.json"):
         read_config(tmp_path)
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder with a config.json only."""
+    folder = tmp_path / "My-Model"
+    folder.mkdir()
+    shutil.copy(PRESETS / "llama-3.1-8b.json", folder / "config.json")
+    return folder
+
+
+def test_a_source_without_weights_is_a_config_or_a_folder_with_nothing_else(bare):
+    graph = read_config(bare, 64)
+    (bare / "README.md").touch()
+    (bare / "tokenizer.json").write_bytes(b"anything")
+    for path in (bare, bare / "config.json"):
+        found = read_source(path, 64)
+        assert (found.graph, found.tensors, found.tokenizer) == (graph, None, b"anything")
+    named = (bare / "config.json").rename(bare / "llama.json")
+    assert read_source(named, 64).graph.model == "llama"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model-00001-of-00004.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "consolidated.00.pth",
+        "model-q4.gguf",
+        "tf_model.h5",
+    ],
+)
+def test_weights_that_are_not_read_are_not_done_without(bare, name):
+    (bare / name).write_text("{}")
+    with pytest.raises(BadInput):
+        read_source(bare)
+
+
+@pytest.mark.parametrize("text", ['{"a": {}}', ' \n{"abcd":{"e": 1}}', '{"abcdef":{"g":[]}}', "{"])
+def test_json_is_never_taken_for_safetensors(tmp_path, text):
+    """A brace in the ninth place begins the header of a safetensors file, too."""
+    (tmp_path / "x").write_text(text)
+    with pytest.raises((BadInput, Unsupported), match=r"model_type|truncated or altered"):
+        read_source(tmp_path / "x")
+
+
+def test_safetensors_are_never_taken_for_json(bare):
+    """A header of 379 bytes: its length begins with the byte of a brace."""
+    head = b"{}".ljust(379)
+    assert struct.pack("<Q", len(head)).startswith(b"{")
+    (bare / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    with pytest.raises(BadInput, match=r"tensor model\.\S+ is missing"):
+        read_source(bare / "model.safetensors")
