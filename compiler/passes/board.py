@@ -6,6 +6,7 @@ better, and are then exchanged (compiler.passes.settle).
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,16 +44,20 @@ def board_links(parts: Partition, groups: Nets) -> float:
 
 def on_board(parts: Partition, nets: Nets, budget: Budget) -> Boarded:
     """The better of two cuts, each well placed."""
-    groups = contracted(nets, np.array(parts.group_of, np.int64), parts.n_groups)
-    best = _placed(parts, groups, "analytic", SHARE_OF_BUDGET * budget.left)
-    other = kahypar.second_cut(parts, nets, SHARE_OF_BUDGET * budget.left)
-    if other is None:
-        return best
-    other_groups = contracted(nets, np.array(other.group_of, np.int64), other.n_groups)
-    if _cut_bits(other_groups) >= _cut_bits(groups):
-        return best
-    found = _placed(other, other_groups, "Mt-KaHyPar", SHARE_OF_BUDGET * budget.left)
-    return min(best, found, key=lambda boarded: boarded.link_bits)
+    cuts = {"analytic": (parts, _groups(parts, nets))}
+    second = kahypar.second_cut(parts, nets, SHARE_OF_BUDGET * budget.left)
+    if second is not None:
+        groups = _groups(second, nets)
+        if _cut_bits(groups) < _cut_bits(cuts["analytic"][1]):
+            cuts["Mt-KaHyPar"] = second, groups
+    seconds = SHARE_OF_BUDGET * budget.left
+    with ThreadPoolExecutor() as threads:  # the kernel lets go of Python's lock
+        found = threads.map(lambda cut: _placed(*cuts[cut], cut, seconds), cuts)
+        return min(found, key=lambda boarded: boarded.link_bits)
+
+
+def _groups(parts: Partition, nets: Nets) -> Nets:
+    return contracted(nets, np.array(parts.group_of, np.int64), parts.n_groups)
 
 
 def _cut_bits(groups: Nets) -> float:

@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 from compiler.tasks import Dataflow, Unit
 from hw_models.chip import Chip
@@ -65,11 +65,11 @@ def pack(flow: Dataflow, chip: Chip) -> Packing:
     core_of = [-1] * len(flow.units)
     block_of: list[int] = []
     latest: deque[_Core] = deque(maxlen=chip.layout.usable_cores)
+    smallest = min((u.synapse_bytes for u in flow.units if u.synapse_bytes), default=0)
 
     def put(i: int, nearest: Iterable[_Core]) -> None:
         unit, need = flow.units[i], need_of[i]
         core = next((c for c in nearest if _fits(c, unit, need)), None)
-        core = core or next((c for c in reversed(latest) if _fits(c, unit, need)), None)
         if core is None:
             _check_alone(unit, need, limit, chip)
             core = _Core(len(block_of), unit.place, list(limit))
@@ -86,14 +86,18 @@ def pack(flow: Dataflow, chip: Chip) -> Packing:
     )
     for block, members in groupby(on_cores, key=lambda i: flow.units[i].block):
         mine = list(members)
+        roomy = [core for core in latest if core.free[0] >= smallest]
         for i in mine:
             if flow.units[i].synapse_bytes:
-                put(i, ())
+                put(i, reversed(roomy))
+                if core_of[i] == len(block_of) - 1:
+                    roomy = [core for core in (*roomy, latest[-1]) if core.free[0] >= smallest]
+        own = [core for core in latest if block_of[core.index] == block]
         for i in mine:
             if not flow.units[i].synapse_bytes:
                 place = flow.units[i].place
-                own = (c for c in latest if block_of[c.index] == block)
-                put(i, sorted(own, key=lambda c: abs(c.place - place)))
+                near = sorted(own, key=lambda core: abs(core.place - place))
+                put(i, chain(near, reversed(latest)))
     return Packing(tuple(core_of), tuple(block_of))
 
 
