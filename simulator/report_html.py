@@ -1,21 +1,17 @@
 """A report as one offline HTML page: no script, no request, charts of plain HTML and CSS."""
 
 import base64
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from compiler.activity import Activity
 from hw_models.cost import Range
-from hw_models.errors import BadInput
 from hw_models.ledger import STATIC
 from simulator.baselines import ON_CHIP
 from simulator.linears import SYNOPS, layer_kind
+from simulator.page import environment, write_page
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
@@ -81,33 +77,15 @@ def render_html(
     activity adds the spike rasters. Raises BadInput if the file cannot be written.
     """
     view = _view(report, run, activity, provenance or {})
-    page = _environment().get_template("report.html").render(view)
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        work.write_text(page, encoding="utf-8")
-        os.replace(work, path)
-    except OSError as e:
-        raise BadInput(f"cannot be written: {e.strerror}", where=str(path)) from None
-    finally:
-        work.unlink(missing_ok=True)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("simulator"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "unit": lambda value, unit, digits=3: _micro(si(value, unit, digits)),
         "span": lambda found, unit: _micro(interval(found.low, found.high, unit)),
         "whole": whole,
         "share": share,
         "layers": layer_kind,
     }
-    return environment
+    write_page(templates.get_template("report.html").render(view), path)
 
 
 def _micro(text: str) -> str:

@@ -1,0 +1,181 @@
+"""A program on its chips: what every core holds and does, and what travels, as flat arrays.
+
+The page (simulator.map_page) draws these; the summary (simulator.map_summary) adds them up.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.audit.tables import check_tables
+from compiler.program import HOST, TILE, Program
+from hw_models.events import MESSAGES
+from simulator.linears import layer_kind
+from simulator.map_traffic import Pairs, traffic
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+RESOURCES = (
+    *("synapse memory", "state memory", "neurons", "in-axons", "out-axons"),
+    "routing entries",
+)
+"""Of a core, and last of its router: what a target limits. Memories are in bytes."""
+
+TASK_COLUMNS = (
+    *("kind", "op", "neuron_lo", "neuron_n", "pre", "n_pre", "channel_lo", "channel_n"),
+    *("window", "period", "residue", "state", "gathers"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Cores in use, by ascending number; the host comes last and holds nothing that is limited.
+
+    used[resource]    one row for each of RESOURCES
+    tile_op, work_op  operation of the largest tile, and of the vector work with the largest
+                      state; the number of operations where there is none
+    sent, received    expected messages per token by class (events.MESSAGES)
+    sent_bits, received_bits  in flits of the link between core and router
+    """
+
+    number: I64
+    used: I64
+    tile_op: I64
+    work_op: I64
+    sent: F64
+    received: F64
+    sent_bits: F64
+    received_bits: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Links that trees use, by ascending number; those from a core into its router left out."""
+
+    number: I64
+    kind: I64  # index into events.LINKS
+    bits: F64  # expected, per token
+
+
+@dataclass(frozen=True, slots=True)
+class Floorplan:
+    """Everything that is drawn.
+
+    first_task  tasks of core i are first_task[i] .. first_task[i + 1]; tasks[column] in that order
+    ways        (index of a core, number of a link): links that the core's trees use
+    reached     (index of a core, index of a core): who sends to whom
+    limits      of RESOURCES, the last one for a whole router
+    layers      of every operation: its layer, or -1; kinds: what layers have in common
+    """
+
+    program: Program
+    cores: Cores
+    links: Links
+    limits: tuple[int, ...]
+    first_task: I64
+    tasks: dict[str, I64]
+    names: tuple[str, ...]
+    ways: Pairs
+    reached: Pairs
+    layers: tuple[int, ...]
+    kinds: tuple[str, ...]
+
+
+def floorplan(program: Program) -> Floorplan:
+    """Read a program's tables; BadInput where they are broken, or do not tell expected rates."""
+    check_tables(program)
+    t, mesh = program.tables, program.mesh
+    found = traffic(program)
+    number = np.append(np.unique(t.task_core[t.task_kind != HOST]), mesh.host).astype(np.int64)
+    place = np.full(mesh.n_cores + 1, -1, np.int64)
+    place[number] = np.arange(number.size)
+    core_of_task = place[t.task_core]
+    order = np.argsort(core_of_task, kind="stable")
+    carrying = np.flatnonzero(found.link_bits[mesh.first_mesh_link :]) + mesh.first_mesh_link
+    if found.link_bits[mesh.host_in]:
+        carrying = np.append(mesh.host_in, carrying)
+    return Floorplan(
+        program=program,
+        cores=Cores(
+            number=number,
+            used=_used(program, core_of_task, number),
+            tile_op=_foremost(program, core_of_task, number.size, tiles=True),
+            work_op=_foremost(program, core_of_task, number.size, tiles=False),
+            sent=found.sent[:, number],
+            received=found.received[:, number],
+            sent_bits=found.link_bits[number],  # a core's own link has its number
+            received_bits=found.received_bits[number],
+        ),
+        links=Links(carrying, mesh.links.kind[carrying], found.link_bits[carrying]),
+        limits=_limits(program),
+        first_task=np.append(0, np.cumsum(np.bincount(core_of_task, minlength=number.size))),
+        tasks={name: getattr(t, f"task_{name}")[order].astype(np.int64) for name in TASK_COLUMNS},
+        names=tuple(program.task_names[i] for i in order),
+        ways=Pairs(place[found.ways.left], found.ways.right),
+        reached=Pairs(place[found.reached.left], place[found.reached.right]),
+        layers=tuple(_layer(name) for name in program.ops),
+        kinds=tuple(re.sub(r"\d+", "*", layer_kind(name)) for name in program.ops),
+    )
+
+
+def _limits(program: Program) -> tuple[int, ...]:
+    core = program.chip.core
+    entries = core.table_entries * program.mesh.cores_per_router
+    sizes = (core.synapse_memory, core.state_memory, core.neurons, core.in_axons, core.out_axons)
+    return (*sizes, entries)
+
+
+def _used(program: Program, core: I64, number: I64) -> I64:
+    """[RESOURCES, cores]; the neurons are those whose sums are made or arrive at the core."""
+    t, mesh = program.tables, program.mesh
+    every = number.size
+    by_router = np.bincount(t.entry_router, minlength=mesh.n_routers)
+    used = np.stack(
+        [
+            *(
+                np.bincount(core, weight, every)
+                for weight in (_synapse_bytes(program), t.task_state, t.task_neuron_n)
+            ),
+            np.bincount(core, np.where(t.task_kind == TILE, t.task_n_pre, 0), every),
+            np.bincount(t.tree_source, minlength=mesh.n_cores + 1)[number],
+            by_router[mesh.routers_of(number)],
+        ]
+    ).astype(np.int64)
+    used[:, -1] = 0  # the host
+    return used
+
+
+def _synapse_bytes(program: Program) -> I64:
+    """Of every task: a weight is a byte; on a crossbar, what the tile's arrays could hold."""
+    t, array = program.tables, program.chip.array
+    rows, columns = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
+    size = rows * columns
+    if array is not None:
+        size = -(-rows // array.rows) * -(-columns // array.neurons) * array.weights
+    return np.where(t.task_kind == TILE, size, 0)
+
+
+def _foremost(program: Program, core: I64, n_cores: int, tiles: bool) -> I64:
+    """By core, the operation of the task with the most weights, or of the vector task with the
+    most state; of equals the first."""
+    t = program.tables
+    size = _synapse_bytes(program) if tiles else t.task_state
+    mine = np.flatnonzero((t.task_kind != HOST) & ((t.task_kind == TILE) == tiles))
+    ordered = mine[np.lexsort((mine, -size[mine], core[mine]))]
+    cores, first = np.unique(core[ordered], return_index=True)
+    found = np.full(n_cores, len(program.ops), np.int64)
+    found[cores] = t.task_op[ordered[first]]
+    return found
+
+
+def _layer(operation: str) -> int:
+    layer = re.match(r"layers\.(\d+)\.", operation)
+    return int(layer[1]) if layer else -1
+
+
+def message_counts(counts: F64) -> dict[str, float]:
+    """{class: number} without those that there are none of."""
+    return {kind: float(n) for kind, n in zip(MESSAGES, counts, strict=True) if n}
