@@ -114,6 +114,6 @@ def _type(array: NDArray[Any]) -> str:
     if array.dtype.kind == "f":
         return "<f4"
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
-    if low < 0:
-        return "<i4"
-    return "<u1" if high < 1 << 8 else "<u2" if high < 1 << 16 else "<u4"
+    types = ("<u1", "<u2", "<u4", "<i4")
+    fits = (t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return next(fits, "<f8")  # exact up to 2^53, as all numbers of a browser
