@@ -10,6 +10,7 @@ from compiler.program import TILE, VECTOR
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput
 from simulator.map_data import RESOURCES, TASK_COLUMNS, floorplan
+from simulator.map_traffic import traffic
 from tests.compiler.passes.steps import passes
 from tests.small import model
 from tests.tiny import TINY, TINY_CORE, changed, tiny
@@ -63,8 +64,9 @@ def test_every_task_stands_with_its_core(target):
     assert sorted(names) == sorted(program.task_names)
 
 
-def test_a_core_is_named_after_its_largest_tile_and_the_vector_work_with_the_most_state():
-    plan = floorplan(tiny())
+@pytest.mark.parametrize("memory", ["1 KiB", "3 KiB"])  # a tile to a core, and several
+def test_a_core_is_named_after_its_largest_tile_and_the_vector_work_with_the_most_state(memory):
+    plan = floorplan(tiny(core__synapse_memory=memory, core__state_memory="8 KiB"))
     none = len(plan.program.ops)
     for i in range(plan.cores.number.size):
         tiles, work = {}, {}
@@ -86,6 +88,20 @@ def test_links_are_those_with_traffic_and_no_core_s_own():
     assert set(plan.links.number.tolist()) == used
     assert (plan.links.bits > 0).all()
     assert plan.links.kind.tolist() == mesh.links.kind[plan.links.number].tolist()
+
+
+def test_cores_send_and_receive_what_travels():
+    plan = floorplan(tiny())
+    found, number = traffic(plan.program), plan.cores.number.tolist()
+    cores = plan.cores
+    assert cores.sent.tolist() == [[row[c] for c in number] for row in found.sent.tolist()]
+    assert cores.received.tolist() == [[row[c] for c in number] for row in found.received.tolist()]
+    assert cores.sent_bits.tolist() == [found.link_bits[c] for c in number]
+    assert cores.received_bits.tolist() == [found.received_bits[c] for c in number]
+    assert [number[i] for i in plan.ways.left] == found.ways.left.tolist()
+    assert plan.ways.right.tolist() == found.ways.right.tolist()
+    assert [number[i] for i in plan.reached.left] == found.reached.left.tolist()
+    assert [number[i] for i in plan.reached.right] == found.reached.right.tolist()
 
 
 def test_operations_know_their_layer_and_what_layers_have_in_common():
