@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from compiler.operations import operations
 from compiler.program import Program
+from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import LINKS
 from kernels.coding import density
@@ -38,12 +39,14 @@ def simulate(
     trace: bool = False,
     check: bool = False,
     slots: int | None = None,
+    sync: Sync | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
-    check: compare every count, sum and logit with the canonical executor (GateFailed).
+    sync: None for the target's. check: compare every count, sum and logit with the canonical
+    executor (GateFailed).
     Raises BadInput for an empty prompt or a number of tokens below 1.
     """
     began = time.perf_counter()
@@ -57,6 +60,7 @@ def simulate(
     simulation = Simulation(
         program,
         slots=slots,
+        sync=sync,
         first_logits=len(chosen) - 1,
         trace=rows.append if trace else None,
         keep_sums=check,
@@ -90,7 +94,8 @@ def _sequence(
     after, busy = Snapshot.of(simulation.state), _busy_ps(simulation)
     counts = counters(program, facts, after.since(before))
     room = _max_streams(program, end, busy)
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room)]
+    steps = simulation.steps
+    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps)]
     generated = [int(logits.argmax())]
     start, before = end, after
     while len(generated) < wanted:
@@ -104,7 +109,8 @@ def _sequence(
         seen = Snapshot.of(simulation.state).since(before)
         counts = counters(program, facts, seen)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room))
+        steps = simulation.steps - steps
+        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
@@ -143,6 +149,7 @@ def _result(
             "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
+        sync=simulation.sync,
     )
 
 

@@ -15,7 +15,7 @@ from compiler.program import MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
-from simulator.hot.state import FIRED, FLITS, RING, ROWS, State
+from simulator.hot.state import FIRED, FLITS, R_STEPS, RING, ROWS, State
 
 Counts = dict[str, dict[str, int]]
 I64 = NDArray[np.int64]
@@ -30,11 +30,14 @@ class Snapshot:
     task_rows: I64
     task_fired: I64
     task_ring: I64
+    task_updates: I64  # of its neurons: once per token, or (barrier) per step
 
     @classmethod
     def of(cls, state: State) -> "Snapshot":
         rows, fired, ring = (state.progress[:, c].copy() for c in (ROWS, FIRED, RING))
-        return cls(state.tree_sent.copy(), state.sink_got.copy(), rows, fired, ring)
+        steps = int(state.reg[R_STEPS])
+        updates = fired if steps < 0 else np.full_like(fired, steps)
+        return cls(state.tree_sent.copy(), state.sink_got.copy(), rows, fired, ring, updates)
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -158,8 +161,11 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
             add(t.task_op[home], "partial_add", t.emit_n[emit] * fired)
     for row in range(t.work_task.size):
         task = t.work_task[row]
-        times = seen.task_ring[task] if t.work_ring[row] else seen.task_fired[task]
-        add(t.task_op[task], kinds[t.work_kind[row]], t.work_count[row] * times)
+        kind = kinds[t.work_kind[row]]
+        times = seen.task_ring if t.work_ring[row] else seen.task_fired
+        if kind == "neuron_update":
+            times = seen.task_updates
+        add(t.task_op[task], kind, t.work_count[row] * times[task])
     return {op: dict(sorted(found[op].items())) for op in sorted(found)}
 
 

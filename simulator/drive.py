@@ -15,6 +15,7 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.graph import Logits, Site, Stage
 from compiler.program import Program
+from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
 from kernels.linear import linear_output
 from kernels.stage import STAGES
@@ -56,10 +57,10 @@ class Trajectory:
 class Simulation:
     """One sequence on one program. Feed it tokens; it yields logits with their times.
 
-    slots: token slots per core (at most the target's); first_logits: the first token whose
-    head runs (the last of the prompt is enough to sample); trace: takes rows of hot.state's
-    TRACE_COLUMNS; keep_sums: keep every linear's sums, for a comparison; in_flight: tokens
-    that will be started before the first of them is finished.
+    slots: token slots per core (at most the target's); sync: None for the target's;
+    first_logits: the first token whose head runs (the last of the prompt is enough to sample);
+    trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
+    comparison; in_flight: tokens that will be started before the first of them is finished.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Simulation:
         program: Program,
         *,
         slots: int | None = None,
+        sync: Sync | None = None,
         first_logits: int = 0,
         trace: Callable[[Rows], None] | None = None,
         keep_sums: bool = False,
@@ -82,9 +84,10 @@ class Simulation:
                 fix=f"1 to {most}{more}",
             )
         self.program, self.first_logits, self.trace = program, first_logits, trace
+        self.sync: Sync = sync or program.chip.sync
         self.keep_sums = keep_sums
         check_tables(program)
-        self.fixed = fixed_arrays(program, slots)
+        self.fixed = fixed_arrays(program, slots, self.sync)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -116,8 +119,16 @@ class Simulation:
     def events(self) -> int:
         return int(self.state.reg[hot.R_EVENTS])
 
+    @property
+    def steps(self) -> int:
+        """Barriers that have fallen; 0 under dataflow."""
+        return max(0, int(self.state.reg[hot.R_STEPS]))
+
     def start(self, token: int, time_ps: int) -> None:
-        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id."""
+        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id.
+
+        Under barrier sync an embedding leaves per step: `time_ps` is the first one's.
+        """
         if not 0 <= token < self.program.graph.vocab:
             raise BadInput(
                 f"token id {token}; the vocabulary has {self.program.graph.vocab}",
@@ -211,8 +222,9 @@ class Simulation:
         before = token - self.state.counts.shape[0]
         if before < 0:
             return
-        encoders = self.program.tables.task_site == site
-        if (self.state.progress[encoders, hot.NEXT] <= before).any():
+        encoders = self.state.progress[self.program.tables.task_site == site]
+        sent = encoders[:, hot.NEXT] - (encoders[:, hot.SYMBOL] > 0)
+        if (sent <= before).any():
             name = self.program.graph.sites[site].name
             raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
 

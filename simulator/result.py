@@ -25,6 +25,7 @@ class Phase:
     end_ps: int
     counters: Counters
     max_streams: int  # as many sequences have room beside each other on the busiest core and link
+    steps: int = 0  # barriers that fell in it; none under dataflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Run:
     max_streams: int
     # the engine's own: events processed, high-water marks
     events: Mapping[str, int] = field(default_factory=dict)
+    sync: str = "dataflow"  # as run: the target's, or another that was asked for
 
     @property
     def time_to_first_token_s(self) -> float:

@@ -136,8 +136,8 @@ def test_slots_change_no_token(slots, stored, tmp_path):
 def test_a_machine_with_one_wrong_weight_fails_the_check_and_leaves_no_folder(
     monkeypatch, tmp_path
 ):
-    def faulty(program, slots):
-        fixed = fixed_arrays(program, slots)
+    def faulty(*arguments):
+        fixed = fixed_arrays(*arguments)
         fixed.weight[: 32 * 4] ^= 0x40
         return fixed
 
