@@ -252,8 +252,8 @@ class Simulation:
         behind = np.flatnonzero(fired < self.started)
         if behind.size == 0:
             return
-        task = int(behind[np.argmin(fired[behind])])
-        token = int(fired[task])
+        token = int(fired[behind].min())
+        task = self._first_in_want(behind[fired[behind] == token])
         got = int(self.state.got[task, token % int(self.fixed.service[hot.SLOTS])])
         tables = self.program.tables
         kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
@@ -262,6 +262,14 @@ class Simulation:
             f"missing from {', '.join(self._senders(task)) or 'no sender'}",
             where=self._place(task),
         )
+
+    def _first_in_want(self, tasks: NDArray[np.int64]) -> int:
+        """Of tasks that wait for the same token, one that waits for none of the others."""
+        tables, trees = self.program.tables, sinks_by_tree(self.program)
+        sources = np.flatnonzero(np.isin(tables.tree_task, tasks))
+        later = [tables.sink_task[sink] for tree in sources for sink in trees[tree]]
+        first = tasks[~np.isin(tasks, later)]
+        return int((first if first.size else tasks)[0])
 
     def _place(self, task: int) -> str:
         """Operation, task and core, for errors."""

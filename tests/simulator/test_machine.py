@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compiler.program import TILE, VECTOR
+from hw_models.errors import BadInput
 from simulator import machine
 from simulator.drive import Simulation
 from simulator.hot import state as h
@@ -56,6 +57,29 @@ def test_trees_reach_what_the_nets_were_meant_for():
     sinks = sinks_by_tree(tiny())
     for net, found in zip(flow.nets, sinks, strict=True):
         assert sorted(tiny().tables.sink_task[found]) == sorted(net.sinks)
+
+
+def test_barrier_sync_needs_the_length_of_a_barrier():
+    program = tiny(timing__barrier_ps="0 ps")
+    fixed_arrays(program, 2)
+    with pytest.raises(BadInput, match="toy does not say how long a barrier takes") as caught:
+        fixed_arrays(program, 2, "barrier")
+    assert "timing.barrier_ps" in caught.value.where and "--set" in caught.value.fix
+
+
+def test_a_step_has_the_updates_that_firing_has_no_longer():
+    """Per core: what its tasks would take for one token each, less what is left of it."""
+    flow, steps = (fixed_arrays(tiny(), 2, sync) for sync in ("dataflow", "barrier"))
+    cores = dict.fromkeys(range(tiny().host_core + 1), 0)
+    for task, (before, after) in enumerate(zip(flow.task, steps.task, strict=True)):
+        neurons = before[h.NEURON_N] if before[h.KIND] == VECTOR else 0
+        assert before[h.PS] - after[h.PS] == neurons * tiny().chip.timing.update_ps
+        assert after[h.PS] >= 0
+        cores[int(tiny().tables.task_core[task])] += before[h.PS] - after[h.PS]
+    assert {core: ps for core, ps in cores.items() if ps} == {
+        int(core): int(ps) for core, ps in steps.used_core if ps
+    }
+    assert not flow.used_core[:, h.U_PS].any()
 
 
 def test_headers_are_those_of_the_chip():
