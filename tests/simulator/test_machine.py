@@ -117,8 +117,9 @@ def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch):
     assert_equal(simulation, reference(0, TINY, text))
 
 
-def test_records_are_all_free_again_when_a_run_is_over():
-    simulation = Simulation(tiny())
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_records_are_all_free_again_when_a_run_is_over(sync):
+    simulation = Simulation(tiny(), sync=sync)
     for token in (3, 17, 8):
         simulation.start(token, 0)
     for _ in simulation.advance():
