@@ -127,7 +127,8 @@ class Simulation:
     def start(self, token: int, time_ps: int) -> None:
         """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id.
 
-        Under barrier sync an embedding leaves per step: `time_ps` is the first one's.
+        Under barrier sync one leaves per step: a token that is started while others wait
+        leaves after them, whatever `time_ps`.
         """
         if not 0 <= token < self.program.graph.vocab:
             raise BadInput(

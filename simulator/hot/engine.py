@@ -37,10 +37,10 @@ def start_token(f, s, task, token, time):
 def hop(f, s, node, m, now):
     """Message m stands whole at a node's router: hand it to its sinks and onward links."""
     row, place = s.message[m], f.node[node]
-    tie = row[h.M_TIE]
+    tie, served = row[h.M_TIE], intake(f, now)
     for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
         what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, intake(f, now), tie, what)
+        schedule(s.reg, s.heap, served, tie, what)
     for child in range(place[h.FIRST_CHILD], place[h.LAST_CHILD]):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
@@ -218,7 +218,7 @@ def arrive(f, s, sink, m, now):
 
 @inner
 def next_step(f, s):
-    """The barrier falls when all is idle; neurons update, and what has waited happens."""
+    """The barrier falls when all is idle; neurons update, and what has waited begins: when?"""
     end = s.reg[h.R_NOW]
     for i in range(f.used_link.size):
         end = max(end, s.link[f.used_link[i], h.FREE])
@@ -232,6 +232,7 @@ def next_step(f, s):
     for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
         s.heap[event, 0] = start
     s.reg[h.R_STEPS] += 1
+    return start
 
 
 def run(f, s, margin, most):
@@ -276,9 +277,9 @@ def engine(f, s, task, token, now, margin, most):
         if why >= 0:
             return why
         most -= 1
-        if heap[0, 0] == h.LATER:
-            next_step(f, s)
         now, what = heap[0, 0], heap[0, 2]
+        if now == h.LATER:
+            now = next_step(f, s)
         pop(heap, reg[h.R_HEAP])
         reg[h.R_HEAP] -= 1
         reg[h.R_NOW] = now

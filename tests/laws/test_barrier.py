@@ -85,7 +85,9 @@ def counted(program, sync):
 def split(counts, kinds):
     """(all other kinds by operation, these kinds added up)."""
     rest = {op: {k: n for k, n in found.items() if k not in kinds} for op, found in counts.items()}
-    return rest, Counter({k: n for found in counts.values() for k, n in found.items() if k in kinds})
+    return rest, Counter(
+        {k: n for found in counts.values() for k, n in found.items() if k in kinds}
+    )
 
 
 @pytest.mark.parametrize("target", ["toy", "loihi-like"])
@@ -100,11 +102,10 @@ def test_counters_are_dataflows_but_for_neuron_updates(target, coding):
 def test_every_neuron_of_the_program_updates_in_every_step():
     counts, steps = counted(tiny(), "barrier")
     graph = tiny().graph
-    assert {op: found["neuron_update"] for op, found in counts.items() if "neuron_update" in found} == {
-        stage.name: graph.linear(stage.linear).n_post * steps
-        for stage in graph.stages
-        if stage.linear is not None
-    }  # fmt: skip
+    for stage in graph.stages:
+        neurons = graph.linear(stage.linear).n_post if stage.linear is not None else 0
+        assert counts[stage.name].get("neuron_update", 0) == neurons * steps
+    assert not any("neuron_update" in counts.get(linear.name, {}) for linear in graph.linears)
 
 
 @pytest.mark.parametrize("coding", ["ternary", "bitwise"])
@@ -114,7 +115,9 @@ def test_a_row_buffer_saves_less_where_a_channels_spikes_lie_in_different_steps(
     (flow, _), (steps, _) = (counted(with_buffer, sync) for sync in ("dataflow", "barrier"))
     most, _ = counted(without, "barrier")
     assert split(flow, kinds)[0] == split(steps, kinds)[0] == split(most, kinds)[0]
-    fetches = [sum(found.get("weight_fetch", 0) for found in c.values()) for c in (flow, steps, most)]
+    fetches = [
+        sum(found.get("weight_fetch", 0) for found in c.values()) for c in (flow, steps, most)
+    ]
     assert fetches[0] < fetches[1] <= fetches[2]
 
 
@@ -143,7 +146,9 @@ def test_a_token_takes_a_step_more_for_every_further_symbol_of_its_longest_train
 
 def test_times_are_steps_of_at_least_a_barrier():
     short, long = (
-        prefilled(tiny(timing__barrier_ps=ps, timing__update_ps="0 ps"), TEXT_OF_TINY, sync="barrier")
+        prefilled(
+            tiny(timing__barrier_ps=ps, timing__update_ps="0 ps"), TEXT_OF_TINY, sync="barrier"
+        )
         for ps in ("1 ps", "1000001 ps")
     )
     assert short.steps == long.steps

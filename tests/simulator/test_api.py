@@ -134,7 +134,9 @@ def test_slots_change_no_token(slots, stored, tmp_path):
 
 
 def test_barrier_sync_changes_times_and_no_token(stored, tmp_path):
-    run = simulate(tiny(), prompt=PROMPT, tokens=5, sync="barrier", check=True, out=tmp_path / "run")
+    run = simulate(
+        tiny(), prompt=PROMPT, tokens=5, sync="barrier", check=True, out=tmp_path / "run"
+    )
     assert (stored[0].sync, [p.steps for p in stored[0].phases]) == ("dataflow", [0, 0])
     assert run.sync == "barrier"
     assert run.generated == stored[0].generated
