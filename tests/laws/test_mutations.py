@@ -110,7 +110,7 @@ def test_a_delivery_dropped_or_doubled_under_barrier_sync(sink, by):
 
 
 @settings(max_examples=30, deadline=None, phases=PHASES)
-@given(when=st.integers(0, 80), which=rows)
+@given(when=st.integers(0, 60), which=rows)
 @pytest.mark.parametrize("coding", ["ternary", "bitwise"])
 def test_a_message_lost_between_two_steps(coding, when, which):
     """One of those that wait for a barrier is gone: the error names all that is known of it."""
