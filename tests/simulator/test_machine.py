@@ -103,10 +103,11 @@ def test_more_room_changes_nothing_that_is_there(fixed):
     assert (grown.accumulator == state.accumulator).all()
 
 
-def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch):
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch, sync):
     honest = machine.margin_of
     monkeypatch.setattr(machine, "margin_of", lambda program: honest(program) // 4)
-    simulation = Simulation(tiny(), keep_sums=True)
+    simulation = Simulation(tiny(), sync=sync, keep_sums=True)
     before = simulation.state.heap.shape[0]
     text = tuple(range(20)) * 2
     for token in text:
