@@ -21,6 +21,7 @@ from simulator.hot.state import (
     DRIVEN,
     FIRED,
     FLITS,
+    R_STEPS,
     READS,
     RING,
     ROWS,
@@ -43,12 +44,16 @@ class Snapshot:
     task_driven: I64  # of crossbar tiles
     task_reads: I64
     task_converted: I64
+    task_updates: I64  # of its neurons: once per token, or (barrier) per step
 
     @classmethod
     def of(cls, state: State) -> "Snapshot":
         of_tasks = (ROWS, FIRED, RING, DRIVEN, READS, CONVERTED)
-        columns = (state.progress[:, c].copy() for c in of_tasks)
-        return cls(state.tree_sent.copy(), state.sink_got.copy(), *columns)
+        columns = [state.progress[:, c].copy() for c in of_tasks]
+        steps = int(state.reg[R_STEPS])
+        fired = columns[1]
+        updates = fired if steps < 0 else np.full_like(fired, steps)
+        return cls(state.tree_sent.copy(), state.sink_got.copy(), *columns, updates)
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -171,8 +176,11 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
             add(t.task_op[home], "partial_add", t.emit_n[emit] * fired)
     for row in range(t.work_task.size):
         task = t.work_task[row]
-        times = seen.task_ring[task] if t.work_ring[row] else seen.task_fired[task]
-        add(t.task_op[task], kinds[t.work_kind[row]], t.work_count[row] * times)
+        kind = kinds[t.work_kind[row]]
+        times = seen.task_ring if t.work_ring[row] else seen.task_fired
+        if kind == "neuron_update":
+            times = seen.task_updates
+        add(t.task_op[task], kind, t.work_count[row] * times[task])
     return {op: dict(sorted(found[op].items())) for op in sorted(found)}
 
 

@@ -8,8 +8,9 @@ from simulator.drive import Simulation
 from tests.tiny import tiny
 
 
-def test_both_targets_and_phases_are_measured():
-    rows = engine.measure(tokens=2, repetitions=1)
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_both_targets_and_phases_are_measured(sync):
+    rows = engine.measure(tokens=2, repetitions=1, sync=sync)
     assert [(r["target"], r["phase"], r["tokens"]) for r in rows] == [
         ("loihi-like", "prefill", 2),
         ("loihi-like", "decode", 2),
