@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.accounting import counters, tree_facts
 from compiler.operations import operations
 from compiler.program import Program
 from hw_models.chip import Sync
@@ -21,7 +22,7 @@ from hw_models.errors import BadInput
 from hw_models.events import LINKS
 from kernels.coding import density
 from simulator.analog import analog_error, exact
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.reference import compare, numbers_of
@@ -105,7 +106,7 @@ def _sequence(
     """Prefill, then decode token by token; counters are cut where a phase ends."""
     program = simulation.program
     facts = tree_facts(program)
-    before = Snapshot.of(simulation.state)
+    before = snapshot(simulation.state)
     for token in prompt:
         simulation.start(token, 0)
     logits = np.zeros(0, np.float32)
@@ -114,7 +115,7 @@ def _sequence(
         if token >= 0:
             logits, end = found, ps
         report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
-    after, busy = Snapshot.of(simulation.state), _busy_ps(simulation)
+    after, busy = snapshot(simulation.state), _busy_ps(simulation)
     counts = counters(program, facts, after.since(before))
     room = _max_streams(program, end, busy)
     steps = simulation.steps
@@ -129,7 +130,7 @@ def _sequence(
         generated.append(int(logits.argmax()))
         report("decode", len(generated), wanted)
     if wanted > 1:
-        seen = Snapshot.of(simulation.state).since(before)
+        seen = snapshot(simulation.state).since(before)
         counts = counters(program, facts, seen)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
         steps = simulation.steps - steps
