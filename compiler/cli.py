@@ -1,6 +1,7 @@
 """sbcompile: map a spiking language model onto a chip."""
 
 import os
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(epilog="sbcompile verify FILE checks a written program by its file alone.")
 @exit_codes()
 def sbcompile(
     model: Annotated[
@@ -169,6 +170,10 @@ def _name(model: Path) -> str:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["verify"]:  # a model of that name: sbcompile ./verify
+        from compiler.cli_verify import app as verify
+
+        verify(args=sys.argv[2:], prog_name="sbcompile verify")
     app(prog_name="sbcompile")
 
 

@@ -96,11 +96,19 @@ def _totals(found: dict[str, Any]) -> Table:
     return table
 
 
+_FIRST = ("cores", "chips", "arrays by cells", "bits on chip links")
+
+
 def _bounds(found: dict[str, Any]) -> Table:
-    table = _table("Lower bounds: no mapping of these tiles can use fewer")
+    table = _table("Lower bounds: no mapping on this target can use less (bits per decoded token)")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
-    for name, row in found["bounds"].items():
+    rows = found["bounds"]
+    order = [name for name in _FIRST if name in rows]
+    order += [name for name in rows if name not in order and "achieved" in rows[name]]
+    order += [name for name in rows if name not in order]
+    for name in order:
+        row = rows[name]
         least, achieved = row["bound"], row.get("achieved")
         table.add_row(
             name,

@@ -60,6 +60,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         macs_per_token=run.macs_per_token,
         time_to_first_token_s=run.time_to_first_token_s if run.logits_ps else float("nan"),
         tokens_per_s=run.tokens_per_s,
+        sync=run.sync,
         phases=phases,
         paper=_paper(run, main, original),
         density=densities(run),
@@ -80,6 +81,8 @@ def _phase(
         name=phase.name,
         tokens=phase.tokens,
         seconds=seconds,
+        steps=phase.steps,
+        barrier_seconds=phase.steps * chip.timing.barrier_ps * 1e-12,
         macs=sum(d.macs * tokens_in(run, phase, d) for d in linears(run)),
         streams=streams,
         events=_events(phase),
@@ -149,6 +152,14 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
         f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
     ]
+    if run.sync == "barrier":
+        source, grade = chip.sources["timing.barrier_ps"]
+        found.append(
+            f"Barrier sync: every step ends with {si(chip.timing.barrier_ps * 1e-12, 's')}. "
+            f"Source: {source} ({grade}). What a barrier takes in energy has no price."
+        )
+    if run.sync != chip.sync:
+        found.append(f"Run with --sync {run.sync}; the target's own is {chip.sync}.")
     included = {e.cost for p in phases for e in p.ledger.included}
     for cost in chip.costs:
         if cost.key in included:

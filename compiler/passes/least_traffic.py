@@ -43,7 +43,7 @@ SHARES, BREADTHS = 500, 4000
 """Fields of the raster over shares of gate-up in a chip, and over its neurons there."""
 
 
-def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> float:
+def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> int:
     """Bits per token on all chip links together that no mapping can go below; 0 on one chip."""
     cap = chip.layout.usable_cores * chip.core.synapse_memory
     drives = {getattr(stage, "site", ""): stage for stage in graph.stages}
@@ -70,7 +70,7 @@ def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> float:
         if linear.name not in done:
             spikes = _spike_bits(drives[linear.site], weigh)
             total += _alone(_size(linear), spikes, weigh.sum_bits(linear.name, "chip_x"), cap)
-    return float(np.floor(total))
+    return int(total)
 
 
 def _spike_bits(stage: Stage, weigh: Messages) -> float:

@@ -89,7 +89,8 @@ def test_any_placement_gives_the_same_values(shuffle):
 
 
 def test_the_row_buffer_saves_fetches_and_nothing_else():
-    from simulator.counters import Snapshot, counters, tree_facts
+    from compiler.accounting import counters, tree_facts
+    from simulator.counters import snapshot
 
     graph, tensors, _ = model(0)
     found = {}
@@ -99,7 +100,7 @@ def test_the_row_buffer_saves_fetches_and_nothing_else():
         )
         simulation = prefilled(program, TEXT[:4])
         assert_equal(simulation, reference(0)[:4])
-        seen = Snapshot.of(simulation.state)
+        seen = snapshot(simulation.state)
         found[has] = counters(program, tree_facts(program), seen)
     fetches = {has: 0 for has in found}
     for has, counts in found.items():
