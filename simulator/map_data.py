@@ -9,32 +9,39 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.limits import uses
 from compiler.audit.tables import check_tables
 from compiler.program import HOST, TILE, Program
-from hw_models.events import MESSAGES
 from simulator.linears import layer_kind
 from simulator.map_traffic import Pairs, traffic
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-RESOURCES = (
-    *("synapse memory", "state memory", "neurons", "in-axons", "out-axons"),
-    "routing entries",
-)
-"""Of a core, and last of its router: what a target limits. Memories are in bytes."""
-
 TASK_COLUMNS = (
     *("kind", "op", "neuron_lo", "neuron_n", "pre", "n_pre", "channel_lo", "channel_n"),
-    *("window", "period", "residue", "state", "gathers"),
+    *("window", "period", "state", "gathers"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a target limits per core, or per router and thus for its cores together."""
+
+    resource: str
+    most: int
+    of: str  # "core" or "router"
+
+    @property
+    def in_bytes(self) -> bool:
+        return self.resource.endswith("memory")
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
     """Cores in use, by ascending number; the host comes last and holds nothing that is limited.
 
-    used[resource]    one row for each of RESOURCES
+    used[limit]       one row for each of the floorplan's limits
     tile_op, work_op  operation of the largest tile, and of the vector work with the largest
                       state; the number of operations where there is none
     sent, received    expected messages per token by class (events.MESSAGES)
@@ -67,14 +74,13 @@ class Floorplan:
     first_task  tasks of core i are first_task[i] .. first_task[i + 1]; tasks[column] in that order
     ways        (index of a core, number of a link): links that the core's trees use
     reached     (index of a core, index of a core): who sends to whom
-    limits      of RESOURCES, the last one for a whole router
     layers      of every operation: its layer, or -1; kinds: what layers have in common
     """
 
     program: Program
     cores: Cores
     links: Links
-    limits: tuple[int, ...]
+    limits: tuple[Limit, ...]
     first_task: I64
     tasks: dict[str, I64]
     names: tuple[str, ...]
@@ -101,7 +107,7 @@ def floorplan(program: Program) -> Floorplan:
         program=program,
         cores=Cores(
             number=number,
-            used=_used(program, core_of_task, number),
+            used=_used(program, number),
             tile_op=_foremost(program, core_of_task, number.size, tiles=True),
             work_op=_foremost(program, core_of_task, number.size, tiles=False),
             sent=found.sent[:, number],
@@ -110,7 +116,7 @@ def floorplan(program: Program) -> Floorplan:
             received_bits=found.received_bits[number],
         ),
         links=Links(carrying, mesh.links.kind[carrying], found.link_bits[carrying]),
-        limits=_limits(program),
+        limits=tuple(Limit(use.resource, use.limit, use.where) for use in uses(program)),
         first_task=np.append(0, np.cumsum(np.bincount(core_of_task, minlength=number.size))),
         tasks={name: getattr(t, f"task_{name}")[order].astype(np.int64) for name in TASK_COLUMNS},
         names=tuple(program.task_names[i] for i in order),
@@ -121,48 +127,18 @@ def floorplan(program: Program) -> Floorplan:
     )
 
 
-def _limits(program: Program) -> tuple[int, ...]:
-    core = program.chip.core
-    entries = core.table_entries * program.mesh.cores_per_router
-    sizes = (core.synapse_memory, core.state_memory, core.neurons, core.in_axons, core.out_axons)
-    return (*sizes, entries)
-
-
-def _used(program: Program, core: I64, number: I64) -> I64:
-    """[RESOURCES, cores]; the neurons are those whose sums are made or arrive at the core."""
-    t, mesh = program.tables, program.mesh
-    every = number.size
-    by_router = np.bincount(t.entry_router, minlength=mesh.n_routers)
-    used = np.stack(
-        [
-            *(
-                np.bincount(core, weight, every)
-                for weight in (_synapse_bytes(program), t.task_state, t.task_neuron_n)
-            ),
-            np.bincount(core, np.where(t.task_kind == TILE, t.task_n_pre, 0), every),
-            np.bincount(t.tree_source, minlength=mesh.n_cores + 1)[number],
-            by_router[mesh.routers_of(number)],
-        ]
-    ).astype(np.int64)
-    used[:, -1] = 0  # the host
-    return used
-
-
-def _synapse_bytes(program: Program) -> I64:
-    """Of every task: a weight is a byte; on a crossbar, what the tile's arrays could hold."""
-    t, array = program.tables, program.chip.array
-    rows, columns = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
-    size = rows * columns
-    if array is not None:
-        size = -(-rows // array.rows) * -(-columns // array.neurons) * array.weights
-    return np.where(t.task_kind == TILE, size, 0)
+def _used(program: Program, number: I64) -> I64:
+    """[limits, cores]; the host has none."""
+    cores = number[:-1]
+    place = {"core": cores, "router": program.mesh.routers_of(cores)}
+    return np.stack([np.append(use.used[place[use.where]], 0) for use in uses(program)])
 
 
 def _foremost(program: Program, core: I64, n_cores: int, tiles: bool) -> I64:
     """By core, the operation of the task with the most weights, or of the vector task with the
     most state; of equals the first."""
     t = program.tables
-    size = _synapse_bytes(program) if tiles else t.task_state
+    size = t.task_n_pre.astype(np.int64) * t.task_neuron_n if tiles else t.task_state
     mine = np.flatnonzero((t.task_kind != HOST) & ((t.task_kind == TILE) == tiles))
     ordered = mine[np.lexsort((mine, -size[mine], core[mine]))]
     cores, first = np.unique(core[ordered], return_index=True)
@@ -174,8 +150,3 @@ def _foremost(program: Program, core: I64, n_cores: int, tiles: bool) -> I64:
 def _layer(operation: str) -> int:
     layer = re.match(r"layers\.(\d+)\.", operation)
     return int(layer[1]) if layer else -1
-
-
-def message_counts(counts: F64) -> dict[str, float]:
-    """{class: number} without those that there are none of."""
-    return {kind: float(n) for kind, n in zip(MESSAGES, counts, strict=True) if n}

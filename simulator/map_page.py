@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.events import LINKS, MESSAGES
-from simulator.map_data import RESOURCES, Floorplan
+from simulator.map_data import Floorplan
 from simulator.map_summary import totals
 from simulator.page import environment, write_page
 from simulator.si import share, si, whole
 
 ALIGN: Final = 8  # bytes: what the widest typed array asks for
-BYTES = {"synapse memory", "state memory"}
 
 
 def render_map(plan: Floorplan, found: Mapping[str, Any], path: Path) -> None:
@@ -54,8 +53,8 @@ def head(plan: Floorplan) -> dict[str, Any]:
         "link_kinds": LINKS,
         "messages": MESSAGES,
         "resources": [
-            {"name": name, "limit": limit, "unit": "B" if name in BYTES else ""}
-            for name, limit in zip(RESOURCES, plan.limits, strict=True)
+            {"name": x.resource, "limit": x.most, "of": x.of, "unit": "B" if x.in_bytes else ""}
+            for x in plan.limits
         ],
         "ops": plan.program.ops,
         "layers": plan.layers,

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hw_models.events import LINKS
+from hw_models.events import LINKS, MESSAGES
 from hw_models.mesh import STEP, Mesh
-from simulator.map_data import RESOURCES, Floorplan, message_counts
+from simulator.map_data import F64, Floorplan
 from simulator.si import share, si, whole
 
 WIDTH = 100
@@ -45,29 +45,36 @@ def summary(plan: Floorplan) -> dict[str, Any]:
         "bounds": {name: dict(row) for name, row in program.bounds.items()},
         "occupancy": _occupancy(plan),
         "rates_from": str(program.statistics.get("origin", "")),
-        "messages_sent": message_counts(plan.cores.sent.sum(axis=1)),
-        "messages_received": message_counts(plan.cores.received.sum(axis=1)),
+        "messages_sent": _by_class(plan.cores.sent.sum(axis=1)),
+        "messages_received": _by_class(plan.cores.received.sum(axis=1)),
         "bits_on_links": {name: float(found.sum()) for name, found in bits.items()},
         "busiest_links": busiest_links(plan),
     }
 
 
-def _bits(plan: Floorplan, name: str) -> np.ndarray:
+def _by_class(counts: F64) -> dict[str, float]:
+    """{class of messages: number}, without those that there are none of."""
+    return {kind: float(n) for kind, n in zip(MESSAGES, counts, strict=True) if n}
+
+
+def _bits(plan: Floorplan, name: str) -> F64:
+    """Of every link of some kinds."""
     kinds = [LINKS.index(kind) for kind in BETWEEN[name]]
     return plan.links.bits[np.isin(plan.links.kind, kinds)]
 
 
-def _occupancy(plan: Floorplan) -> dict[str, dict[str, float]]:
-    """{resource: {limit of a core or router, used and most of one, mean share of the limit}}."""
-    found = {}
-    for name, limit, used in zip(RESOURCES, plan.limits, plan.cores.used[:, :-1], strict=True):
-        found[name] = {
-            "limit": limit,
-            "most": int(used.max(initial=0)),
-            "mean_share": float(used.mean()) / limit,
-            "most_share": float(used.max(initial=0)) / limit,
+def _occupancy(plan: Floorplan) -> dict[str, dict[str, Any]]:
+    """{resource: {its limit, most of one core (or router), and both mean and most as shares}}."""
+    return {
+        limit.resource: {
+            "limit": limit.most,
+            "of": limit.of,
+            "most": int(used.max()),
+            "mean_share": float(used.mean()) / limit.most,
+            "most_share": float(used.max()) / limit.most,
         }
-    return found
+        for limit, used in zip(plan.limits, plan.cores.used[:, :-1], strict=True)
+    }
 
 
 def busiest_links(plan: Floorplan) -> list[dict[str, Any]]:

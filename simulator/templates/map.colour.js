@@ -61,8 +61,8 @@ function scaleOf(values, shape) {
 // Ways to colour cores: {key, name, group} and either categories or values on a scale.
 function modesOf(model) {
   const traffic = { group: "Traffic per token", unit: "bit", shape: "log" };
-  const full = model.resources.map(({ name, limit, unit }, i) => (
-    { key: name.replace(/\W+/g, "-"), name, group: "How full", of: model.used(i), shape: "linear", limit, unit }
+  const full = model.resources.map(({ name, limit, unit, of }, i) => (
+    { key: name.replace(/\W+/g, "-"), name, group: "How full", of: model.used(i), shape: "linear", limit, unit, per: of }
   ));
   return [
     { key: "layer", name: "Layer", group: "Operation" },

@@ -37,7 +37,7 @@ function modelOf(head, arrays) {
         name: taskName(t), op: column("op"), kind: column("kind"), state: column("state"),
         neurons: [column("neuron_lo"), column("neuron_n")], inputs: [column("pre"), column("n_pre")],
         channels: [column("channel_lo"), column("channel_n")], window: column("window"),
-        period: column("period"), residue: column("residue"), gathers: column("gathers") >= 0,
+        period: column("period"), gathers: column("gathers") >= 0,
       });
     }
     return found;

@@ -154,7 +154,7 @@ function legendOf(model, mode, painted, find) {
     element("div", [scale.least, scale.most].map((v) => element("span", write(v))), { class: "ends" }),
     element("p", [
       `most ${full(scale.most)}, mean ${full(mean)}`,
-      mode.limit ? `; limit ${write(mode.limit)}${mode.key === "routing-entries" ? " per router" : ""}` : "",
+      mode.limit ? `; limit ${write(mode.limit)} per ${mode.per}` : "",
       used < values.length ? `; ${plural(values.length - used, "core")} with none` : "",
     ], { class: "soft" }),
   ];

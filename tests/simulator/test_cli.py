@@ -233,7 +233,13 @@ def test_a_map_is_a_page_and_its_numbers(folder):
     done = call("map")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.rstrip().endswith("wrote map.html") and done.stderr == ""
-    for what in ("chips, cores", "synapse memory", "Busiest links", "bits x links of the mesh"):
+    for what in (
+        "chips, cores",
+        "synapse memory",
+        "table entries",
+        "Busiest links",
+        "bits x links of the mesh",
+    ):
         assert what in done.stdout
     assert names(folder) == {"tiny.sbx", "map.html"}
     assert "</html>" in (folder / "map.html").read_text()

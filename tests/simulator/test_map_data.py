@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compiler.passes.pack import needs
+from compiler.passes.pack import RESOURCES, limits, needs
 from compiler.program import TILE, VECTOR
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput
-from simulator.map_data import RESOURCES, TASK_COLUMNS, floorplan
+from simulator.map_data import TASK_COLUMNS, Limit, floorplan
 from simulator.map_traffic import traffic
 from tests.compiler.passes.steps import passes
 from tests.small import model
@@ -34,19 +34,19 @@ def test_cores_hold_what_packing_charged_them(target):
                 row[2] -= unit.neurons  # its channels come from the host: no sums arrive
     plan = floorplan(tiny(target=target))
     assert plan.cores.number.tolist() == [*sorted(wanted), plan.program.mesh.host]
-    for name, row in zip(RESOURCES[:5], plan.cores.used[:5, :-1], strict=True):
-        at = RESOURCES.index(name)
-        assert row.tolist() == [wanted[core][at] for core in sorted(wanted)], name
-    core = plan.program.chip.core
-    assert plan.limits[:4] == (core.synapse_memory, core.state_memory, core.neurons, core.in_axons)
+    for at, (name, most) in enumerate(zip(RESOURCES, limits(done.chip), strict=True)):
+        used = [wanted[core][at] for core in sorted(wanted)]
+        assert plan.cores.used[at].tolist() == [*used, 0], name
+        assert plan.limits[at] == Limit(name, most, "core")
 
 
-def test_routing_entries_are_those_of_the_core_s_router():
+def test_table_entries_are_those_of_the_core_s_router():
     plan = floorplan(tiny())
     mesh, routers = plan.program.mesh, plan.program.tables.entry_router.tolist()
     wanted = [routers.count(core // mesh.cores_per_router) for core in plan.cores.number[:-1]]
-    assert plan.cores.used[RESOURCES.index("routing entries")].tolist() == [*wanted, 0]
-    assert plan.limits[-1] == plan.program.chip.core.table_entries * mesh.cores_per_router
+    assert plan.cores.used[-1].tolist() == [*wanted, 0]
+    entries = plan.program.chip.core.table_entries
+    assert plan.limits[-1] == Limit("table entries", entries, "router")
 
 
 def test_every_task_stands_with_its_core(target):
