@@ -19,6 +19,7 @@ from hw_models.console import (
 from hw_models.errors import BadInput, Usage
 
 if TYPE_CHECKING:
+    from compiler.frontends.nir import Stepping
     from compiler.program import Program
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -32,6 +33,13 @@ class Coding(StrEnum):
     graded = "graded"
 
 
+class Integration(StrEnum):
+    """How --integration takes leaks from step to step; the compiler says what each computes."""
+
+    euler = "euler"
+    exact = "exact"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(version_text())
@@ -42,7 +50,10 @@ def _version(wanted: bool) -> None:
 @exit_codes()
 def sbcompile(
     model: Annotated[
-        Path, typer.Argument(help="Checkpoint: a .pt or .safetensors file, or a model folder.")
+        Path,
+        typer.Argument(
+            help="Checkpoint (a .pt or .safetensors file, or a model folder), or a NIR graph."
+        ),
     ],
     target: Annotated[
         str, typer.Option(help="Chip to map onto: a shipped name or the path of a .toml file.")
@@ -52,18 +63,34 @@ def sbcompile(
         typer.Option("--out", "-o", help="Program to write. (default: ./<MODEL's stem>.sbx)"),
     ] = None,
     coding: Annotated[
-        Coding, typer.Option(help="How integer counts become spikes.")
-    ] = Coding.bitwise,
+        Coding | None, typer.Option(help="How integer counts become spikes. (default: bitwise)")
+    ] = None,
     k: Annotated[
-        float, typer.Option("--k", help="Threshold is mean |x| / k: larger means more spikes.")
-    ] = 3.0,
+        float | None,
+        typer.Option(
+            "--k", help="Threshold is mean |x| / k: larger means more spikes. (default: 3)"
+        ),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Prompt that `sbsim run` starts from by default.")
     ] = None,
     prompt_file: Annotated[
         Path | None, typer.Option(help="Read the prompt from this file, byte for byte.")
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Tokens that `sbsim run` decodes by default.")] = 64,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that `sbsim run` decodes by default. (default: 64)"),
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a NIR graph's time step, in the unit of its taus. (default: 1e-4)"
+        ),
+    ] = None,
+    integration: Annotated[
+        Integration | None,
+        typer.Option(help="How a NIR graph's leaks go from step to step. (default: euler)"),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,10 +121,11 @@ def sbcompile(
         program = compile_model(
             model,
             target,
-            coding=coding.value,
+            coding=coding and coding.value,
             k=k,
             prompt=chosen,
             tokens=tokens,
+            stepping=_stepping(dt, integration),
             overrides=overrides,
             progress=report,
         )
@@ -108,6 +136,19 @@ def sbcompile(
     else:
         render(found)
         typer.echo(f"wrote {path}")
+
+
+def _stepping(dt: float | None, integration: Integration | None) -> "Stepping | None":
+    """None where nothing is chosen."""
+    if dt is None and integration is None:
+        return None
+    from compiler.frontends.nir import Stepping
+
+    default = Stepping()
+    return Stepping(
+        default.dt if dt is None else dt,
+        default.integration if integration is None else integration.value,
+    )
 
 
 def _write(program: "Program", path: Path) -> None:

@@ -9,6 +9,10 @@ the same site are fused, so one site drives exactly one linear:
       -> residual -> [mlp_in] gate_up -> swiglu -> [down_in] down -> residual
       ... -> residual -> [head_in] head -> logits -> host sampling
 
+A network of spiking neurons is the same alternation, one token per time step:
+
+    host spikes -> [in.spikes] fc1 -> population -> [lif1.spikes] fc2 -> population -> host
+
 Tensors never live here; nodes name them.
 """
 
@@ -17,12 +21,16 @@ from typing import ClassVar, Literal
 
 from hw_models.errors import BadInput, Bug
 
-Threshold = Literal["mean-abs", "absmax16"]
+Threshold = Literal["mean-abs", "absmax16", "spikes"]
+Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali"]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An encoder: one float32[n] vector per token becomes n integer counts (DESIGN 3.1)."""
+    """An encoder: one float32[n] vector per token becomes n integer counts (DESIGN 3.1).
+
+    `spikes`: the vector holds 0 and 1, its own counts, and V_th is 1.
+    """
 
     name: str
     n: int
@@ -140,16 +148,47 @@ class Logits:
     n: int
 
 
-Stage = Residual | Gla | Window | Swiglu | Logits
+@dataclass(frozen=True, slots=True)
+class SpikeInput:
+    """The host's spikes: 0 or 1 per channel and time step."""
+
+    kind: ClassVar[str] = "input"
+    linear: ClassVar[None] = None  # nothing on the chip comes before it
+    name: str
+    site: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """n neurons with float32 state from step to step; the equations: kernels.neurons.
+
+    Its linear's outputs are their input currents. Only neurons that spike have a site; the
+    others (i, li, cubali) end a network, and the host reads their membranes.
+    """
+
+    kind: ClassVar[str] = "population"
+    name: str
+    linear: str
+    site: str | None
+    n: int
+    neuron: Neuron
+    parameters: tuple[str, ...]  # vectors of n values, in the order of kernels.neurons.NEURONS
+
+
+Stage = Residual | Gla | Window | Swiglu | Logits | SpikeInput | Population
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One model, in execution order; `embedding` names the host's look-up table."""
+    """One model, in execution order; `embedding` names the host's look-up table.
+
+    A network of spiking neurons has neither embedding nor vocabulary.
+    """
 
     model: str
     profile: str
-    embedding: str
+    embedding: str | None
     vocab: int
     stages: tuple[Stage, ...]
     sites: tuple[Site, ...]
@@ -164,6 +203,21 @@ class Graph:
     def linear_from(self, site: str) -> Linear:
         return next(lin for lin in self.linears if lin.site == site)
 
+    def driven_by(self, stage: Stage) -> Linear | None:
+        """The linear that a stage's spikes drive; None for the last stage."""
+        site = site_of(stage)
+        return next((lin for lin in self.linears if lin.site == site), None)
+
+    @property
+    def takes_spikes(self) -> bool:
+        """Whether the host sends spikes, step by step, instead of tokens."""
+        return isinstance(self.stages[0], SpikeInput)
+
+    @property
+    def unit(self) -> str:
+        """What the model takes one of at a time: a `token` or a time `step`."""
+        return "step" if self.takes_spikes else "token"
+
     def macs(self) -> int:
         """Multiply-accumulates of the dense model's linears for one token."""
         return sum(lin.n_pre * lin.n_post for lin in self.linears)
@@ -174,8 +228,24 @@ def outputs(stage: Stage) -> int:
     match stage:
         case Gla() | Window():
             return stage.heads * stage.head_dim
-        case Residual() | Swiglu() | Logits():
+        case Residual() | Swiglu() | Logits() | SpikeInput() | Population():
             return stage.n
+
+
+def site_of(stage: Stage) -> str | None:
+    """The site that a stage ends in; None where its outputs go to the host as values."""
+    return None if isinstance(stage, Logits) else stage.site
+
+
+def vectors_of(stage: Stage) -> tuple[str, ...]:
+    """The tensors that a stage computes with besides its linear's."""
+    match stage:
+        case Residual() | Gla():
+            return (stage.weight,)
+        case Population():
+            return stage.parameters
+        case _:
+            return ()
 
 
 def verify(graph: Graph) -> None:
@@ -191,10 +261,13 @@ def verify(graph: Graph) -> None:
             if stage.linear not in linears or linears[stage.linear].site not in fed:
                 raise Bug(f"{stage.linear} is read before it is driven", where=stage.name)
             read.add(stage.linear)
-        if not isinstance(stage, Logits):
-            if outputs(stage) != sites[stage.site].n:
-                raise Bug(f"{outputs(stage)} outputs into {stage.site}", where=stage.name)
-            fed.add(stage.site)
+        if isinstance(stage, Population) and linears[stage.linear].n_post != stage.n:
+            raise Bug(f"{stage.n} neurons read {stage.linear}", where=stage.name)
+        site = site_of(stage)
+        if site is not None:
+            if outputs(stage) != sites[site].n:
+                raise Bug(f"{outputs(stage)} outputs into {site}", where=stage.name)
+            fed.add(site)
     for lin in graph.linears:
         if lin.n_pre != sites[lin.site].n:
             raise Bug(f"{lin.n_pre} inputs from a site of {sites[lin.site].n}", where=lin.name)

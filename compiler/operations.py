@@ -13,7 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from compiler.graph import Gla, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Linear,
+    Logits,
+    Population,
+    Residual,
+    SpikeInput,
+    Stage,
+    Swiglu,
+    Window,
+    site_of,
+)
 from compiler.program import HOST, Program
 
 EVENTS: Final = "event-driven"
@@ -28,6 +39,8 @@ _STAGES: Final = {
     Window: "softmax over stored keys and values",
     Swiglu: "SiLU(gate) x up, floats",
     Logits: "scales sums, sends them to the host",
+    SpikeInput: "sends a step's spikes",
+    Population: "{neuron} neurons, state from step to step",
 }
 
 
@@ -51,7 +64,9 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
             row = {
                 "kind": "host",
                 "where": ON_HOST,
-                "why": "embedding look-up and sampling",
+                "why": "sends spikes, takes outputs"
+                if program.graph.takes_spikes
+                else "embedding look-up and sampling",
                 "macs": 0,
             }
         found[name] = row | {"n_cores": cores[name]}
@@ -94,8 +109,11 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    row = {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
-    return row if isinstance(stage, Logits) else row | {"site": stage.site}
+    where = ON_HOST if isinstance(stage, SpikeInput) else NEURONS
+    why = _STAGES[type(stage)].format(neuron=getattr(stage, "neuron", ""))
+    row = {"kind": stage.kind, "where": where, "why": why, "macs": 0}
+    site = site_of(stage)
+    return row if site is None else row | {"site": site}
 
 
 def _cores(program: Program) -> dict[str, int]:

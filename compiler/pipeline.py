@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compiler import graph as graphs
 from compiler import weights as quantizing
+from compiler.frontends.nir import Stepping
 from compiler.frontends.read import read_model
 from compiler.graph import Graph
 from compiler.passes import dataflow as flows
@@ -20,16 +21,17 @@ from compiler.passes import schedule as scheduling
 from compiler.passes import tile as tiling
 from compiler.passes.bounds import bounds
 from compiler.program import LinearArrays, Program, Prompt
-from compiler.statistics import shipped_profile
+from compiler.statistics import shipped_profile, spiking_network
 from compiler.tasks import Dataflow
 from hw_models.chip import Chip, load_chip
-from hw_models.errors import BadInput
+from hw_models.errors import BadInput, Usage
 from kernels.canonical import Numbers
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
+TOKENS = 64
 STEPS = (
     *("read", "quantize", "encode", "tile", "dataflow"),
     *("pack", "partition", "place", "route", "schedule"),
@@ -40,23 +42,28 @@ def compile_model(
     path: str | Path,
     target: str = "loihi-like",
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: bytes | None = None,
-    tokens: int = 64,
+    tokens: int | None = None,
     context: int | None = None,
+    stepping: Stepping | None = None,
     overrides: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Read a checkpoint and map it onto a target; context as in frontends.read.read_model.
+    """Read a model and map it onto a target; context and stepping as in frontends.read.read_model.
 
-    Raises BadInput (files, values), Unsupported (model, coding), DoesNotFit (limits).
+    Raises BadInput (files, values), Unsupported (model, coding), DoesNotFit (limits), Usage for a
+    choice that the model does not have.
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
-    graph, tensors = read_model(Path(path), context)
-    chosen = Prompt(DEFAULT_PROMPT if prompt is None else prompt, tokens)
+    graph, tensors = read_model(Path(path), context, stepping)
+    chosen = None
+    if prompt is not None or tokens is not None:
+        text = DEFAULT_PROMPT if prompt is None else prompt
+        chosen = Prompt(text, TOKENS if tokens is None else tokens)
     return compile_graph(graph, tensors, chip, coding=coding, k=k, prompt=chosen, report=report)
 
 
@@ -65,13 +72,17 @@ def compile_graph(
     tensors: Mapping[str, Tensor],
     chip: Chip,
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: Prompt | None = None,
     dead: Set[int] = frozenset(),
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph and its tensors onto a chip; `dead` cores (physical numbers) stay unused."""
+    if graph.takes_spikes:
+        _check_no_options({"--coding": coding, "--k": k, "--prompt, --tokens": prompt})
+        coding = "binary"
+    coding, k = coding or "bitwise", 3.0 if k is None else k
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -84,9 +95,9 @@ def compile_graph(
     begin()
     numbers = quantizing.quantize(graph, tensors)
     quantizing.verify(numbers, graph, tensors)
-    statistics = shipped_profile()
+    statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     begin()
-    encoding.check_abilities(chip)
+    encoding.check_abilities(chip, graph)
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
@@ -127,11 +138,22 @@ def compile_graph(
         max_streams=_max_streams(flow, packed, chip),
         bounds=bounds(flow, placed, chip),
         statistics={"origin": statistics.origin, "sha256": statistics.sha256},
-        prompt=prompt or Prompt(DEFAULT_PROMPT, 64),
+        prompt=None if graph.takes_spikes else prompt or Prompt(DEFAULT_PROMPT, TOKENS),
         tables=tables,
         **_arrays(numbers),
         source={"model": graph.model},
     )
+
+
+def _check_no_options(options: Mapping[str, object]) -> None:
+    """A network of spiking neurons leaves nothing to choose: its spikes are 0 or 1."""
+    for name, value in options.items():
+        if value is not None:
+            raise Usage(
+                "a network of spiking neurons has no counts to code and no text to start from",
+                where=name,
+                fix=f"leave out {name}; sbsim run takes --spikes",
+            )
 
 
 def _check_options(k: float, prompt: Prompt | None) -> None:

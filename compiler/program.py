@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from compiler.graph import Gla, Graph, Linear, Logits, Part, Residual, Site, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Part,
+    Population,
+    Residual,
+    Site,
+    SpikeInput,
+    Swiglu,
+    Window,
+)
 from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
 
@@ -120,7 +132,8 @@ class Program:
     """Everything the simulator needs; nothing of it is computed from the checkpoint again.
 
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
-    bound per resource; cores and the host are numbered as in passes.partition.Grid.
+    bound per resource; cores and the host are numbered as in passes.partition.Grid. A network
+    that takes spikes has no prompt, and an embedding of no rows.
     """
 
     graph: Graph
@@ -136,7 +149,7 @@ class Program:
     max_streams: int
     bounds: Mapping[str, Mapping[str, float]]
     statistics: Mapping[str, Any]
-    prompt: Prompt
+    prompt: Prompt | None
     tables: Tables
     linears: Mapping[str, LinearArrays]
     vectors: Mapping[str, F32]
@@ -174,7 +187,7 @@ class Program:
         return {
             "format": FORMAT,
             "graph": _graph_json(self.graph),
-            "prompt": {"text": self.prompt.text.decode("latin-1"), "tokens": self.prompt.tokens},
+            "prompt": _prompt_json(self.prompt),
             **{name: _plain(getattr(self, name)) for name in sorted(fields)},
         }
 
@@ -265,7 +278,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_STAGES = {cls.kind: cls for cls in (Residual, Gla, Window, Swiglu, Logits)}
+def _prompt_json(prompt: Prompt | None) -> dict[str, Any] | None:
+    if prompt is None:
+        return None
+    return {"text": prompt.text.decode("latin-1"), "tokens": prompt.tokens}
+
+
+_STAGES = {cls.kind: cls for cls in (Residual, Gla, Window, Swiglu, Logits, SpikeInput, Population)}
 
 
 def _graph_json(graph: Graph) -> dict[str, Any]:
@@ -303,7 +322,7 @@ def _program(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Program
     names = [f.name for f in dataclasses.fields(LinearArrays)]
     return Program(
         graph=graph,
-        prompt=Prompt(prompt["text"].encode("latin-1"), prompt["tokens"]),
+        prompt=prompt and Prompt(prompt["text"].encode("latin-1"), prompt["tokens"]),
         tables=Tables(**{f.name: arrays[f"tables/{f.name}"] for f in dataclasses.fields(Tables)}),
         linears={
             lin.name: LinearArrays(**{n: arrays[f"linears/{lin.name}/{n}"] for n in names})

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compiler.graph import outputs
 from compiler.operations import layers_folded, operations
 from compiler.program import Program
 
@@ -15,7 +16,10 @@ WIDTH = 100
 
 
 def summary(program: Program) -> dict[str, Any]:
-    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
+    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token.
+
+    A network that takes spikes has time steps for tokens, and input channels for a prompt.
+    """
     chip = program.chip
     synapses = sum(linear.q.nbytes for linear in program.linears.values())
     return {
@@ -35,8 +39,10 @@ def summary(program: Program) -> dict[str, Any]:
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "statistics": dict(program.statistics),
-        "prompt_bytes": len(program.prompt.text),
-        "tokens": program.prompt.tokens,
+        "unit": program.graph.unit,
+        "prompt_bytes": program.prompt and len(program.prompt.text),
+        "tokens": program.prompt and program.prompt.tokens,
+        "input_channels": outputs(program.graph.stages[0]) if program.graph.takes_spikes else None,
         "operations": operations(program),
     }
 
@@ -46,7 +52,9 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
-    names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
+    names = f"profile {found['profile']}, {found['coding']}"
+    if found["unit"] == "token":
+        names += f", k = {found['k']:g}"
     title = f"{found['model']} on {found['target']} ({names})"
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     out.print(_totals(found))
@@ -60,12 +68,19 @@ def _totals(found: dict[str, Any]) -> Table:
     for name, value in (
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
         ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
-        ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
+        ("MACs of the dense model", f"{found['macs_per_token']:,} per {found['unit']}"),
         ("streams at once", f"at most {found['max_streams']:,}"),
-        ("prompt", f"{found['prompt_bytes']:,} bytes, then {found['tokens']:,} tokens"),
+        _input(found),
     ):
         table.add_row(name, value)
     return table
+
+
+def _input(found: dict[str, Any]) -> tuple[str, str]:
+    """What `sbsim run` starts from."""
+    if found["unit"] == "step":
+        return "input", f"{found['input_channels']:,} channels of 0 and 1 per step: --spikes"
+    return "prompt", f"{found['prompt_bytes']:,} bytes, then {found['tokens']:,} tokens"
 
 
 def _bounds(found: dict[str, Any]) -> Table:
@@ -88,12 +103,12 @@ def _operations(found: dict[str, Any]) -> Table:
     table.add_column("operation")
     table.add_column("times", justify="right")
     table.add_column("cores", justify="right")
-    table.add_column("MACs/token", justify="right")
+    table.add_column(f"MACs/{found['unit']}", justify="right")
     table.add_column("runs")
     table.add_column("why")
     for row in layers_folded(found["operations"]):
         table.add_row(
-            row["operation"],
+            escape(row["operation"]),
             str(row["layers"]),
             f"{row['n_cores']:,}",
             f"{row['macs']:,}" if row["macs"] else "",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.graph import Graph, Linear
+from compiler.graph import Graph, Linear, vectors_of
 from hw_models.errors import BadInput, Bug
 from kernels.canonical import Numbers
 from kernels.linear import W8, quantize_w8
@@ -49,8 +49,10 @@ def quantize(graph: Graph, tensors: Mapping[str, Tensor]) -> Numbers:
     infinity, naming the tensor.
     """
     linears = {linear.name: _quantize_linear(linear, tensors) for linear in graph.linears}
-    named = sorted({str(w) for s in graph.stages if (w := getattr(s, "weight", None))})
+    named = sorted({name for stage in graph.stages for name in vectors_of(stage)})
     vectors = {name: _finite(name, tensors[name]).float() for name in named}
+    if graph.embedding is None:
+        return Numbers(linears, vectors, torch.zeros(0, 0))
     return Numbers(linears, vectors, _finite(graph.embedding, tensors[graph.embedding]).float())
 
 

@@ -22,7 +22,8 @@ from kernels.threshold import count, threshold
 class TokenTrace:
     """Everything integer (and the logits) of one token.
 
-    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]
+    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]:
+    what the last stage gives, in a network of spiking neurons its spikes or membranes
     """
 
     counts: dict[str, NDArray[np.int32]] = field(default_factory=dict)
@@ -42,12 +43,12 @@ class Numbers:
 
 @torch.inference_mode()
 def execute(
-    graph: Any, numbers: Numbers, tokens: Sequence[int], k: float = 3.0
+    graph: Any, numbers: Numbers, tokens: Sequence[Any], k: float = 3.0
 ) -> Iterator[TokenTrace]:
     """Yield one trace per token; state is carried between them.
 
-    graph: a compiler.graph.Graph (only its fields are read). Raises BadInput
-    (kernels.threshold, kernels.linear).
+    graph: a compiler.graph.Graph (only its fields are read). tokens: ids, or vectors of 0 and 1
+    for a graph that takes spikes. Raises BadInput (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -63,14 +64,16 @@ def _token(
     graph: Any,
     numbers: Numbers,
     memory: dict[object, Any],
-    token: int,
+    token: Any,
     position: int,
     k: float,
 ) -> TokenTrace:
     trace = TokenTrace()
     spikes: dict[str, tuple[Tensor, Tensor]] = {}  # site -> counts, V_th
     for stage in graph.stages:
-        if stage.linear is None:
+        if stage.kind == "input":
+            y = torch.tensor(token, dtype=torch.float32)
+        elif stage.linear is None:
             y = numbers.embedding[token]
         else:
             linear, (w8, bias) = graph.linear(stage.linear), numbers.linears[stage.linear]
@@ -79,10 +82,12 @@ def _token(
             trace.sums[linear.name] = sums.numpy()
             y = linear_output(sums, v_th, w8.row_scale, bias)
         x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
-        if stage.kind == "logits":
+        if stage is graph.stages[-1]:
             trace.logits = x.numpy()
+        name = getattr(stage, "site", None)
+        if name is None:  # its outputs go to the host as they are
             continue
-        site = graph.site(stage.site)
+        site = graph.site(name)
         v_th = threshold(site.threshold, x, k)
         counts = count(x, v_th, site=site.name, token=position)
         spikes[site.name] = counts, v_th

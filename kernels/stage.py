@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kernels.gla import gla_step, log_gate
+from kernels.neurons import population
 from kernels.norm import rms_norm
 from kernels.rope import rope
 from kernels.swiglu import swiglu
@@ -76,10 +77,17 @@ def logits(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) 
     return y
 
 
+def spike_input(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> Tensor:
+    """The host's spikes of one step, 0 or 1, as they are: float32[n]."""
+    return y
+
+
 STAGES: dict[str, Callable[[Any, Vectors, Memory, Tensor, int], Tensor]] = {
     "residual": residual,
     "gla": gla,
     "window": window,
     "swiglu": gated,
     "logits": logits,
+    "input": spike_input,
+    "population": population,
 }

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.graph import site_of
 from compiler.operations import operations
 from compiler.program import Program
-from hw_models.errors import BadInput
+from hw_models.errors import BadInput, Usage
 from hw_models.events import LINKS
 from kernels.coding import density
 from simulator.counters import Snapshot, check_conservation, counters, tree_facts
@@ -24,10 +25,13 @@ from simulator.hot import state as hot
 from simulator.reference import compare
 from simulator.result import Phase, Run, SiteActivity
 from simulator.run_folder import write_run
+from simulator.spikes import MAKE, checked
 from simulator.trace import Trace, trace_of
 
 Progress = Callable[[str, int, int], None]
 RUNS = Path("runs")
+UNDER_WAY = 64
+"""Time steps in the chip at once: enough to fill the pipeline, few enough to keep in memory."""
 
 
 def simulate(
@@ -35,6 +39,7 @@ def simulate(
     *,
     prompt: bytes | None = None,
     tokens: int | None = None,
+    spikes: NDArray[np.generic] | None = None,
     trace: bool = False,
     check: bool = False,
     slots: int | None = None,
@@ -43,33 +48,86 @@ def simulate(
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
+    spikes: 0 or 1 of shape [steps, channels], for a network of spiking neurons, and only for one.
     check: compare every count, sum and logit with the canonical executor (GateFailed).
-    Raises BadInput for an empty prompt or a number of tokens below 1.
+    Raises BadInput for an empty prompt or a number of tokens below 1, Usage for spikes where a
+    prompt is wanted, or the other way round.
     """
     began = time.perf_counter()
+    _check_input(program, spikes, prompt, tokens)
+    report = progress or (lambda step, done, total: None)
+    rows: list[NDArray[np.int64]] = []
+    more = {"slots": slots, "trace": rows.append if trace else None, "keep_sums": check}
+    if spikes is not None:
+        fed: Any = checked(spikes, program.graph)
+        simulation = Simulation(program, in_flight=UNDER_WAY, **more)
+        run = _result(program, simulation, (), [], [_steps(simulation, fed, report)])
+    else:
+        simulation, run, fed = _text(program, prompt, tokens, more, report)
+    if check:
+        compare(program, simulation.found, fed, report)
+    events = trace_of(program, np.concatenate(rows)) if rows else None
+    _write(run, simulation, out, events, time.perf_counter() - began)
+    return run
+
+
+def _check_input(
+    program: Program,
+    spikes: NDArray[np.generic] | None,
+    prompt: bytes | None,
+    tokens: int | None,
+) -> None:
+    """A network of spiking neurons takes spikes and nothing else; a language model takes text."""
+    name = program.graph.model
+    if not program.graph.takes_spikes:
+        if spikes is not None:
+            raise Usage(f"{name} takes text, not spikes", where="--spikes", fix="--prompt TEXT")
+    elif prompt is not None or tokens is not None:
+        raise Usage(
+            f"{name} takes spikes, not text", where="--prompt, --tokens", fix="--spikes FILE.npy"
+        )
+    elif spikes is None:
+        raise Usage(f"{name} takes spikes", where="--spikes", fix=f"--spikes FILE.npy: {MAKE}")
+
+
+def _text(
+    program: Program,
+    prompt: bytes | None,
+    tokens: int | None,
+    more: dict[str, Any],
+    report: Progress,
+) -> tuple[Simulation, Run, tuple[int, ...]]:
+    """Run a language model: the simulation, its result, and the tokens that it was fed."""
     chosen = tuple(program.prompt.text if prompt is None else prompt)
     wanted = program.prompt.tokens if tokens is None else tokens
     if not chosen:
         raise BadInput("the prompt is empty", where="--prompt", fix="at least one character")
     if wanted < 1:
         raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
-    rows: list[NDArray[np.int64]] = []
-    simulation = Simulation(
-        program,
-        slots=slots,
-        first_logits=len(chosen) - 1,
-        trace=rows.append if trace else None,
-        keep_sums=check,
-        in_flight=len(chosen),
-    )
-    report = progress or (lambda step, done, total: None)
+    simulation = Simulation(program, first_logits=len(chosen) - 1, in_flight=len(chosen), **more)
     generated, phases = _sequence(simulation, chosen, wanted, report)
-    if check:
-        compare(program, simulation.found, (*chosen, *generated[:-1]), report)
     run = _result(program, simulation, chosen, generated, phases)
-    events = trace_of(program, np.concatenate(rows)) if rows else None
-    _write(run, simulation, out, events, time.perf_counter() - began)
-    return run
+    return simulation, run, (*chosen, *generated[:-1])
+
+
+def _steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progress) -> Phase:
+    """All steps, as fast as the chip takes them: at most UNDER_WAY between host and readout."""
+    program = simulation.program
+    facts = tree_facts(program)
+    before, end = Snapshot.of(simulation.state), 0
+    for row in spikes[:UNDER_WAY]:
+        simulation.start(row, 0)
+    for step, ps, _ in simulation.advance():
+        if step >= 0:
+            end = ps
+            report("steps", step + 1, len(spikes))
+            if simulation.started < len(spikes):
+                simulation.start(spikes[simulation.started], ps)
+    counts = counters(program, facts, Snapshot.of(simulation.state).since(before))
+    room = _max_streams(program, end, _busy_ps(simulation))
+    simulation.flush_trace()
+    check_conservation(program, facts, simulation.state)
+    return Phase("steps", len(spikes), 0, end, counts, room)
 
 
 def _sequence(
@@ -118,7 +176,12 @@ def _result(
     phases: list[Phase],
 ) -> Run:
     found, reg = simulation.found, simulation.state.reg
-    sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
+    if program.graph.takes_spikes:
+        sampled, said = range(phases[0].tokens), _outputs(program, simulation)
+    else:
+        sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
+        text = bytes(t & 255 for t in (*prompt, *generated)).decode("utf-8", "replace")
+        said = {"text": text}
     return Run(
         model=program.graph.model,
         target=program.chip.name,
@@ -129,7 +192,6 @@ def _result(
         chip=json.loads(program.chip_text),
         prompt=prompt,
         generated=tuple(generated),
-        text=bytes(t & 255 for t in (*prompt, *generated)).decode("utf-8", "replace"),
         logits_ps=tuple(found.logits_ps[t] for t in sampled),
         phases=tuple(phases),
         sites=tuple(_site(program, simulation, s.name) for s in program.graph.sites),
@@ -143,7 +205,22 @@ def _result(
             "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
+        **said,
     )
+
+
+def _outputs(program: Program, simulation: Simulation) -> dict[str, Any]:
+    """Spikes per neuron of the last population, or means of what does not spike."""
+    found = simulation.found.logits
+    rows = np.stack([found[step] for step in sorted(found)]).astype(np.float64)
+    spikes = site_of(program.graph.stages[-1]) is not None
+    values = rows.sum(0) if spikes else rows.mean(0)
+    return {
+        "text": ("spikes: " if spikes else "means: ") + " ".join(f"{x:.6g}" for x in values),
+        "unit": program.graph.unit,
+        "outputs": tuple(values.tolist()),
+        "outputs_are": "spikes" if spikes else "values",
+    }
 
 
 def _busy_ps(simulation: Simulation) -> NDArray[np.int64]:

@@ -134,6 +134,19 @@ def _mapping(run: Run) -> tuple[Mapped, ...]:
     )
 
 
+def _model_notes(run: Run) -> tuple[str, str]:
+    """What runs on the host, and how the model was read."""
+    if run.unit == "step":
+        return (
+            "Spikes come from the host and go back to it; only the bits carried are counted.",
+            f"Model profile '{run.profile}', {run.coding} spikes; batch 1.",
+        )
+    return (
+        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
+        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+    )
+
+
 def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[str, ...]:
     """What a reader must know before quoting a number of this report."""
     source, grade = chip.sources["static_power"]
@@ -144,8 +157,7 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         f"Static energy: {run.n_chips} x {si(chip.static_power.nominal, 'W')} (chips that hold a "
         f"tile) x wall time, over {shared}. "
         f"Source: {source} ({grade}).",
-        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
-        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+        *_model_notes(run),
     ]
     included = {e.cost for p in phases for e in p.ledger.included}
     for cost in chip.costs:

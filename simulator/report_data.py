@@ -47,6 +47,11 @@ class PhaseReport:
     baselines: tuple[Baseline, ...]
 
     @property
+    def unit(self) -> str:
+        """What `tokens` counts: tokens, or time steps of spiking neurons."""
+        return "step" if self.name == "steps" else "token"
+
+    @property
     def joules_per_token(self) -> Range:
         return times(self.ledger.total(), 1 / self.tokens)
 
@@ -80,6 +85,7 @@ class PhaseReport:
         """Joules per token and pJ per MAC side by side, for this run and every baseline."""
         return {
             "name": self.name,
+            "unit": self.unit,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "macs": self.macs,

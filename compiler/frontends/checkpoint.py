@@ -25,7 +25,7 @@ from hw_models.errors import BadInput, Unsupported
 FORMAT: Final = "spikeloom-checkpoint-1"
 CONFIG: Final = "config.json"
 
-_OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"}
+_OTHERS: Final = {b"GGUF": "a GGUF file"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from compiler.frontends.checkpoint import CONFIG, Checkpoint, model_name, open_c
 from compiler.frontends.decoder import llama, qwen2
 from compiler.frontends.files import json_object
 from compiler.frontends.gla_swa import gla_swa
+from compiler.frontends.hdf5 import is_hdf5
 from compiler.frontends.model import Expected, Form, Lazy, Model
+from compiler.frontends.nir import Stepping, read_nir
 from compiler.frontends.torch_zip import printable
 from compiler.graph import Graph
-from hw_models.errors import BadInput, Unsupported
+from hw_models.errors import BadInput, Unsupported, Usage
 
 FAMILIES: Final[Mapping[str, Callable[[Mapping[str, Any], str, int | None], Model]]] = {
     "gla_swa": gla_swa,
@@ -30,15 +32,25 @@ FLOATS: Final = ("float32", "bfloat16", "float16")
 PRESETS: Final = Path(__file__).with_name("presets")
 
 
-def read_model(path: Path, context: int | None = None) -> tuple[Graph, Mapping[str, Tensor]]:
-    """Read a checkpoint without running code from it (frontends.checkpoint lists the formats).
+def read_model(
+    path: Path, context: int | None = None, stepping: Stepping | None = None
+) -> tuple[Graph, Mapping[str, Tensor]]:
+    """Read a checkpoint (frontends.checkpoint lists the formats) or a NIR graph, recognised by
+    content, without running code from it.
 
     context: tokens that full attention is compiled for; decoder.CONTEXT, or the model's own
     limit if that is lower, when none is chosen. Models of bounded memory have no such limit.
+    stepping: time steps of a NIR graph.
     Returns the operations and exactly the tensors that they name, as bfloat16, float16 or
     float32; each is read when it is asked for, and not kept. Whether their values are finite is
     compiler.weights' to check. Raises BadInput and Unsupported, also for files damaged later.
     """
+    if is_hdf5(path):
+        return read_nir(path, stepping or Stepping())
+    if stepping is not None:
+        raise Usage(
+            "only NIR graphs have time steps", where="--dt, --integration", fix="leave them out"
+        )
     found = open_checkpoint(path)
     model = _model(found.config, found.name, found.where, context)
     expected = model.expected(found.forms)

@@ -3,8 +3,20 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from compiler.graph import Gla, Graph, Linear, Logits, Residual, Stage, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Population,
+    Residual,
+    SpikeInput,
+    Stage,
+    Swiglu,
+    Window,
+)
 from compiler.passes.blocks import Plan, gla_blocks, residual_blocks, swiglu_blocks, window_blocks
+from compiler.passes.population import population_blocks, readout, spike_input
 from compiler.passes.tile import tile_state_bytes
 from compiler.passes.vector_work import dequantize, total
 from compiler.tasks import Dataflow, Net, Task, Tile
@@ -24,8 +36,11 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
         carriers = _stage(plan, stage, carriers)
         if stage.linear is not None:
             _partials(plan, tiles, stage)
-        if not isinstance(stage, Logits):
-            _tiles(plan, graph.linear_from(stage.site), tiles, stage)
+        linear = graph.driven_by(stage)
+        if linear is not None:
+            _tiles(plan, linear, tiles, stage)
+        elif isinstance(stage, Population):
+            readout(plan, stage, HOST_OUT)
     return plan.finish()
 
 
@@ -41,6 +56,10 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             swiglu_blocks(plan, stage)
         case Logits():
             _logits(plan, stage)
+        case SpikeInput():
+            spike_input(plan, stage, carriers[0])
+        case Population():
+            population_blocks(plan, stage)
     return carriers
 
 

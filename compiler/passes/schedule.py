@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import Graph
+from compiler.graph import Graph, site_of
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Links, Trees, core_of_task
@@ -37,7 +37,7 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
     if task.neurons is not None:
         work["neuron_update"] = task.neurons[1]
-    if task.channels is not None:
+    if task.channels is not None and task.encodes:
         work["encode"] = task.channels[1]
     return work, dict(task.ring_work)
 
@@ -138,6 +138,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     for task, sends in zip(flow.tasks, periods, strict=True):
         ring, tile = task.ring, task.tile
         index, stage = stages.get(task.op, (-1, None))
+        site = site_of(stage) if stage and task.channels else None
         linear = tile.linear if tile else (stage.linear if stage and task.neurons else None)
         work, per_token = static_work(task)
         neurons = (tile.post, tile.n_post) if tile else (task.neurons or (0, 0))
@@ -157,7 +158,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 *neurons,
                 *((tile.pre, tile.n_pre) if tile else (0, 0)),
                 *(task.channels or (0, 0)),
-                sites[stage.site] if stage and task.channels and hasattr(stage, "site") else -1,
+                sites[site] if site else -1,
             )
         )
     names = (

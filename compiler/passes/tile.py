@@ -35,8 +35,9 @@ def tile(
     Raises DoesNotFit when not even one neuron with one group of inputs fits a core.
     """
     tiles: list[Tile] = []
-    for linear, code in zip(graph.linears, codes, strict=True):
-        width, height = _aspect(linear, code, chip, spikes_per_channel)
+    by_site = {code.site: code for code in codes}
+    for linear in graph.linears:
+        width, height = _aspect(linear, by_site[linear.site], chip, spikes_per_channel)
         tiles += [
             Tile(linear.name, pre, n_pre, post, n_post, groups(n_pre))
             for post, n_post in _cut(linear.n_post, height)
