@@ -22,6 +22,7 @@ MOST_ITEMS: Final = 100_000
 MOST_BYTES: Final = 1 << 29  # of one array
 MOST_INFLATED: Final = 1100  # bytes per byte of the file; deflate reaches 1,032
 
+_REFERENCE: Final = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _FILTERS: Final = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32_000: "lzf"}
 
 
@@ -80,6 +81,8 @@ def strings(group: Any, name: str) -> NDArray[Any]:
         return np.empty(item.shape, object)
     if h5py.check_string_dtype(item.dtype) is None:
         raise BadInput("no text", where=f"{_place(group)}/{name}")
+    if item.dtype.kind == "O":
+        _check_lengths(item)
     return np.asarray(item.asstr()[()], object)
 
 
@@ -100,7 +103,8 @@ def numbers(group: Any, name: str, most: int) -> NDArray[np.float64]:
         raise BadInput(f"no numbers, but {item.dtype}", where=where)
     if item.size is None or item.size > most:
         raise BadInput(f"{item.size} numbers; {most} at most", where=where)
-    return np.asarray(item[()], np.float64)
+    with np.errstate(invalid="ignore"):  # whether values are finite is for others to ask
+        return np.asarray(item[()], np.float64)
 
 
 def _item(group: Any, name: str, kind: type) -> Any:
@@ -121,7 +125,7 @@ def _item(group: Any, name: str, kind: type) -> Any:
 
 def _checked(item: Any) -> Any:
     """A dataset whose bytes lie in this file, as many as it claims."""
-    where = printable(item.name)
+    where = _place(item)
     if item.external or item.is_virtual:
         raise BadInput("data in another file", where=where, fix="save plain data")
     made = item.id.get_create_plist()
@@ -140,5 +144,23 @@ def _checked(item: Any) -> Any:
     return item
 
 
-def _place(group: Any) -> str:
-    return printable(group.name.rstrip("/"))
+def _check_lengths(item: Any) -> None:
+    """Strings of any length: the library would take as much memory as each says, before it looks.
+
+    Their references are read from the file itself.
+    """
+    where, file = _place(item), Path(item.file.filename)
+    at, size = item.id.get_offset(), file.stat().st_size
+    if at is None or item.file.id.get_create_plist().get_sizes() != (8, 8):
+        raise BadInput("strings in another form than nir.write's", where=where)
+    with file.open("rb") as raw:
+        raw.seek(at)
+        found = np.frombuffer(raw.read(_REFERENCE.itemsize * item.size), _REFERENCE)
+    claimed = int(found["length"].sum())
+    if claimed > size:
+        raise BadInput(f"strings of {claimed} bytes, the file has {size}", where=where, fix=AGAIN)
+
+
+def _place(entry: Any) -> str:
+    """File and entry, for messages."""
+    return f"{entry.file.filename}: {printable(entry.name.rstrip('/'))}"

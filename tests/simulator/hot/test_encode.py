@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from kernels.coding import CODINGS, encode
 from simulator.hot import encode as hot
+from simulator.hot import expand
 
 ALL = sorted(CODINGS)
 COUNTS = hnp.arrays(
@@ -109,7 +110,7 @@ def test_codes_are_those_of_the_coding_table():
     codes = {name: row.code for name, row in CODINGS.items()}
     assert codes == {
         "binary": hot.BINARY,
-        "ternary": hot.TERNARY,
+        "ternary": expand.TERNARY,
         "bitwise": hot.BITWISE,
         "bitwise-2c": hot.TWO_COMPLEMENT,
         "graded": hot.GRADED,
