@@ -92,9 +92,10 @@ def float64(program: Program, nodes, spikes, dt=DT):
     state = [{"v": getattr(node, "v_leak", 0.0) * np.ones(len(b)), "i": np.zeros(len(b))}
              for node, (_, b) in zip(neurons, weights, strict=True)]  # fmt: skip
     out, nearest = [[] for _ in neurons], np.inf
-    for row in spikes.astype(np.float64):
+    for step in spikes.astype(np.float64):
+        s = step
         for k, (node, (w, b)) in enumerate(zip(neurons, weights, strict=True)):
-            drive, now = w @ row + b, state[k]
+            drive, now = w @ s + b, state[k]
             if isinstance(node, nir.CubaLIF):
                 now["i"] += dt / node.tau_syn * (node.w_in * drive - now["i"])
                 drive = now["i"]
@@ -104,9 +105,9 @@ def float64(program: Program, nodes, spikes, dt=DT):
                 tau = node.tau if isinstance(node, nir.LIF) else node.tau_mem
                 now["v"] = now["v"] + dt / tau * (node.v_leak - now["v"] + node.r * drive)
             nearest = min(nearest, np.abs(now["v"] - node.v_threshold).min())
-            row = np.where(now["v"] > node.v_threshold, 1.0, 0.0)
-            now["v"] = np.where(row == 1, node.v_reset, now["v"])
-            out[k].append(row)
+            s = (now["v"] > node.v_threshold).astype(np.float64)
+            now["v"] = np.where(s == 1, node.v_reset, now["v"])
+            out[k].append(s)
     return [np.stack(rows) for rows in out], nearest
 
 

@@ -28,10 +28,11 @@ _FILTERS: Final = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32_00
 
 def is_hdf5(path: Path) -> bool:
     """Whether a file begins as HDF5 files do."""
-    if not path.is_file():
-        return False
-    with damage_to(path), path.open("rb") as file:
-        return file.read(len(MAGIC)).startswith(MAGIC[:4])
+    with damage_to(path):
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)).startswith(MAGIC[:4])
 
 
 @contextmanager

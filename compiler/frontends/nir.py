@@ -213,8 +213,9 @@ class _Network:
         linear = self._linear(node, f"{name}.in")
         parameters = tuple(f"{name}.{key}" for key in NEURONS[kind].parameters)
         for key, tensor in zip(NEURONS[kind].parameters, parameters, strict=True):
-            self.tensors[tensor] = partial(_parameter, node, key, self.shape, self.stepping)
-            self.tensors[tensor]()  # a wrong one is an error now, not later
+            self.tensors[tensor] = partial(
+                torch.clone, _parameter(node, key, self.shape, self.stepping)
+            )
         site = self._site(name, node) if NEURONS[kind].spikes else None
         self.stages.append(Population(name, linear, site, n, kind, parameters))
 

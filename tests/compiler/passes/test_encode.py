@@ -59,9 +59,9 @@ def test_a_coding_that_the_chip_knows_but_no_tile_carries(small, coding):
     assert caught.value.fix == "one of: ternary, bitwise, graded"
 
 
-def test_link_buffers_with_an_end_are_refused_not_ignored():
+def test_link_buffers_with_an_end_are_refused_not_ignored(small):
     with pytest.raises(Unsupported, match="buffers") as caught:
-        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}))
+        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}), small.graph)
     assert caught.value.where.startswith("link.y.buffer_flits")
 
 
@@ -75,7 +75,31 @@ def test_link_buffers_with_an_end_are_refused_not_ignored():
         ("link.x.buffer_flits", "16", "bounded link buffers"),
     ],
 )
-def test_an_ability_that_no_program_can_do_without(key, value, named):
-    check_abilities(load_chip("toy"))
+def test_an_ability_that_no_language_model_can_do_without(small, key, value, named):
+    check_abilities(load_chip("toy"), small.graph)
     with pytest.raises(Unsupported, match=named):
-        check_abilities(load_chip("toy", {key: value}))
+        check_abilities(load_chip("toy", {key: value}), small.graph)
+
+
+NEEDLESS = {"abilities.vector": "false", "abilities.graded_bits": "0 bit"}
+
+
+def test_neurons_need_neither_vector_work_nor_graded_spikes(neurons):
+    check_abilities(load_chip("toy", NEEDLESS), neurons.graph)
+    for key, value, named in (
+        ("abilities.multicast", "false", "multicast"),
+        ("abilities.weight_bits", '["4 bit"]', "8-bit weights"),
+    ):
+        with pytest.raises(Unsupported, match=f"lacks {named};") as caught:
+            check_abilities(load_chip("toy", NEEDLESS | {key: value}), neurons.graph)
+        assert caught.value.where == "toy"
+
+
+def test_spikes_are_binary_and_carry_nothing_but_their_route(neurons):
+    codes = encode(neurons.graph, neurons.chip, "bitwise", 3.0)  # whatever is asked of counts
+    verify(codes, neurons.graph, neurons.chip)
+    assert {(c.coding, c.payload_bits) for c in codes} == {("binary", 0)}
+    assert [c.bound for c in codes] == [s.n for s in neurons.graph.sites]
+    with pytest.raises(Unsupported, match="cannot carry binary spikes") as caught:
+        encode(neurons.graph, load_chip("toy", {"abilities.codings": '["graded"]'}), "graded", 3.0)
+    assert "--target" in caught.value.fix

@@ -9,7 +9,12 @@ from hypothesis.extra import numpy as hnp
 from kernels.coding import CODINGS, encode
 from simulator.hot import expand
 
-CODES = {"binary": expand.BINARY, "ternary": expand.TERNARY, "bitwise": expand.BITWISE, "graded": expand.GRADED}
+CODES = {
+    "binary": expand.BINARY,
+    "ternary": expand.TERNARY,
+    "bitwise": expand.BITWISE,
+    "graded": expand.GRADED,
+}
 
 
 def events(counts, code):
