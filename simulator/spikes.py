@@ -18,7 +18,7 @@ def read_spikes(path: Path) -> NDArray[np.generic]:
         found = np.load(path, mmap_mode="r", allow_pickle=False)  # as large as the file at most
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    except (ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError) as error:
+    except Exception as error:  # its header is parsed as Python: TokenError, SyntaxError, ...
         what = str(error).partition("\n")[0][:100]
         raise BadInput(f"not a whole .npy file: {what}", where=str(path), fix=MAKE) from None
     if not isinstance(found, np.ndarray):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from compiler.pipeline import compile_model
-from hw_models.errors import DoesNotFit, GateFailed, Unsupported
+from compiler.program import Tables
+from hw_models.errors import DoesNotFit, GateFailed, SpikeloomError, Unsupported
 from simulator import reference
 from simulator.counters import Snapshot, check_conservation, counters, tree_facts
 from tests.spiking import (
@@ -19,6 +22,7 @@ from tests.spiking import (
     streamed,
     written,
 )
+from tests.tiny import changed
 
 # blocks of 13 neurons, tiles of one group, several chips
 SMALL = {"core.synapse_memory": "1536 B", "core.state_memory": "1536 B", "core.neurons": "64"}
@@ -172,6 +176,38 @@ def test_neurons_that_all_spike_send_all_their_spikes(tmp_path):
         simulation.program, tree_facts(simulation.program), Snapshot.of(simulation.state)
     )
     assert found["affine_1"]["synop_add"] == 5 * 4 * 3
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A network of a few neurons in several blocks, its input, and what it answers."""
+    nodes = (affine(9, 8, 1), lif(8, 2), affine(8, 3, 3), fired(3))
+    path = written(tmp_path_factory.mktemp("nir") / "few.nir", *nodes)
+    program = compile_model(path, "toy", overrides={"core.state_memory": "500 B"})
+    assert sum(name.endswith("].spikes") for name in program.task_names) > 2
+    spikes = random_spikes(9, 4)
+    return program, spikes, sites(streamed(program, spikes))
+
+
+COLUMNS = [c for c in Tables.__slots__ if c not in ("task_ps", "task_ring_ps")]
+
+
+@settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    name=st.sampled_from(COLUMNS),
+    row=st.integers(0, 10**6),
+    value=st.one_of(st.integers(-3, 60), st.integers(-(2**31), 2**31 - 1)),
+)
+def test_any_entry_changed_in_any_way_is_refused_found_out_or_harmless(few, name, row, value):
+    program, spikes, wanted = few
+    column = getattr(program.tables, name)
+    cell = {row % column.size: value & 127 if column.dtype == np.int8 else value}
+    try:
+        found = sites(streamed(changed(program, **{name: cell}), spikes))
+    except SpikeloomError:
+        return
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_population_too_large_for_a_core_s_state_is_named(path):
