@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.frontends.files import damage_to
+from compiler.frontends.hdf5_strings import referenced
 from compiler.frontends.torch_zip import AGAIN, printable
 from hw_models.errors import BadInput
 
@@ -22,7 +23,6 @@ MOST_ITEMS: Final = 100_000
 MOST_BYTES: Final = 1 << 29  # of one array
 MOST_INFLATED: Final = 1100  # bytes per byte of the file; deflate reaches 1,032
 
-_REFERENCE: Final = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _FILTERS: Final = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32_000: "lzf"}
 
 
@@ -83,7 +83,8 @@ def strings(group: Any, name: str) -> NDArray[Any]:
     if h5py.check_string_dtype(item.dtype) is None:
         raise BadInput("no text", where=f"{_place(group)}/{name}")
     if item.dtype.kind == "O":
-        _check_lengths(item)
+        found = referenced(Path(item.file.filename), _offset(item), item.size, _place(item))
+        return np.array(found, object).reshape(item.shape)
     return np.asarray(item.asstr()[()], object)
 
 
@@ -145,21 +146,12 @@ def _checked(item: Any) -> Any:
     return item
 
 
-def _check_lengths(item: Any) -> None:
-    """Strings of any length: the library would take as much memory as each says, before it looks.
-
-    Their references are read from the file itself.
-    """
-    where, file = _place(item), Path(item.file.filename)
-    at, size = item.id.get_offset(), file.stat().st_size
+def _offset(item: Any) -> int:
+    """Where the data of a dataset stand in the file, in one piece."""
+    at = item.id.get_offset()
     if at is None or item.file.id.get_create_plist().get_sizes() != (8, 8):
-        raise BadInput("strings in another form than nir.write's", where=where)
-    with file.open("rb") as raw:
-        raw.seek(at)
-        found = np.frombuffer(raw.read(_REFERENCE.itemsize * item.size), _REFERENCE)
-    claimed = int(found["length"].sum())
-    if claimed > size:
-        raise BadInput(f"strings of {claimed} bytes, the file has {size}", where=where, fix=AGAIN)
+        raise BadInput("strings in another form than nir.write's", where=_place(item))
+    return int(at)
 
 
 def _place(entry: Any) -> str:

@@ -186,7 +186,7 @@ def test_a_string_that_claims_four_gigabytes(path):
     raw[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(raw)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(path, "strings of 4294967295 bytes")
+    refused(path, "a string of 4294967295 bytes")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
