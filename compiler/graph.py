@@ -55,7 +55,8 @@ class Linear:
     """All-to-all synapses from one site: Y[o] = sum_i q[o, i] * s[i], then scales and bias.
 
     `align` is the number of consecutive neurons that belong to one output channel
-    of the next stage (2 for interleaved gate and up), so that no cut parts them.
+    of the next stage (2 for interleaved gate and up), so that no cut parts them. A matrix
+    unrolled from a convolution holds zeros that the model does not multiply by: `multiplied`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Linear:
     n_post: int
     parts: tuple[Part, ...]
     align: int = 1
+    multiplied: int | None = None  # multiply-accumulates of the model; None: one per synapse
 
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
@@ -73,6 +75,11 @@ class Linear:
         )
         if rows != self.n_post:
             raise Bug(f"{rows} rows named for {self.n_post} neurons", where=self.name)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense model for one token."""
+        return self.n_pre * self.n_post if self.multiplied is None else self.multiplied
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +227,7 @@ class Graph:
 
     def macs(self) -> int:
         """Multiply-accumulates of the dense model's linears for one token."""
-        return sum(lin.n_pre * lin.n_post for lin in self.linears)
+        return sum(lin.macs for lin in self.linears)
 
 
 def outputs(stage: Stage) -> int:

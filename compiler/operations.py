@@ -101,7 +101,7 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
         "kind": "linear",
         "where": EVENTS,
         "why": _DENSE if site.threshold == "absmax16" else _SPIKING,
-        "macs": linear.n_pre * linear.n_post,
+        "macs": linear.macs,
         "site": site.name,
         "threshold": site.threshold,
         "coding": program.codings[site.name][0],

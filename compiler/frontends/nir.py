@@ -246,7 +246,9 @@ class _Network:
         self.tensors[weight] = partial(_tensor, fused_weight, layers, before.n)
         self.tensors[bias] = partial(_tensor, fused_bias, layers, before.n)
         part = Part(weight, bias, (0, n_post))
-        self.linears.append(Linear(name, before.name, before.n, n_post, (part,)))
+        macs = sum(each.macs for each in layers) if layers else n_post
+        sizes = (before.n, n_post)
+        self.linears.append(Linear(name, before.name, *sizes, (part,), multiplied=macs))
         self.layers = []
         return name
 

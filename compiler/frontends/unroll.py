@@ -26,11 +26,16 @@ MOST_CHANNELS: Final = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One node's map: what makes W [n_out, n_in] and b [n_out]."""
+    """One node's map: what makes W [n_out, n_in] and b [n_out].
+
+    macs: pairs of an output and an input that it joins, each a synapse of the model; the zeros
+    around an unrolled kernel are none.
+    """
 
     node: Node
     n_in: int
     out: Shape
+    macs: int
     weight: Callable[[], F32]
     bias: Callable[[], F64]
 
@@ -130,6 +135,7 @@ def _matrix(node: Node, shape: Shape) -> Layer:
         node,
         n_in,
         (n_out,),
+        n_in * n_out,
         lambda: node.numbers("weight", n_out * n_in).astype(np.float32),
         _bias(node, n_out),
     )
@@ -153,6 +159,7 @@ def _scale(node: Node, shape: Shape) -> Layer:
         node,
         n,
         shape,
+        n,
         lambda: np.diag(spread(node, "scale", shape).astype(np.float32)),
         lambda: np.zeros(n),
     )
@@ -193,6 +200,11 @@ class _Window:
         reach = self.n_in + self.before + self.after - self.step * (self.taps - 1) - 1
         return reach // self.stride + 1 if reach >= 0 else 0
 
+    @property
+    def joined(self) -> int:
+        """Pairs of an output and an input, over all taps."""
+        return sum(self.seen(tap)[0].size for tap in range(self.taps))
+
     def seen(self, tap: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(outputs, inputs) that a tap joins; padding joins none."""
         out = np.arange(self.n_out)
@@ -218,6 +230,7 @@ def _conv2d(node: Node, shape: Shape) -> Layer:
         node,
         size(shape),
         (form[0], rows.n_out, columns.n_out),
+        form[0] * form[1] * rows.joined * columns.joined,
         lambda: _unrolled(node.numbers("weight", size(form)), groups, rows, columns),
         _bias(node, form[0], spots),
     )
@@ -234,6 +247,7 @@ def _pool2d(node: Node, shape: Shape) -> Layer:
         node,
         size(shape),
         out,
+        channels * rows.joined * columns.joined,
         lambda: _unrolled(np.full((channels, 1, *taps), value), channels, rows, columns),
         lambda: np.zeros(size(out)),
     )

@@ -228,6 +228,8 @@ def test_an_unrolled_convolution_is_torch_s(
     found = weight.astype(np.float64) @ x.reshape(-1) + bias
     np.testing.assert_allclose(found, wanted.reshape(-1), rtol=1e-6, atol=1e-6)
     assert set(np.unique(weight)) <= {0.0, *node.weight.reshape(-1).tolist()}  # placed, not added
+    # what baselines are charged for: the kernel's own synapses, without the zeros around it
+    assert read_model(path)[0].macs() == np.count_nonzero(weight)
 
 
 @pytest.mark.parametrize("kind", [nir.SumPool2d, nir.AvgPool2d])
@@ -254,6 +256,11 @@ def test_pools_and_scales_are_fused_into_the_layer_behind_them(tmp_path, kind, p
     ).numpy()  # fmt: skip
     found = weight @ x.reshape(-1) + bias
     np.testing.assert_allclose(found, wanted.reshape(-1), rtol=1e-5, atol=1e-6)
+    # fed ones, a layer of ones counts its own synapses
+    ones, kernel = torch.ones(1, 2, 6, 5), torch.ones(layer.weight.shape)
+    joined = 4 * torch.nn.functional.avg_pool2d(ones, 2, 2, padding).sum()
+    joined += torch.nn.functional.conv2d(torch.ones(1, *pooled.shape), kernel, padding=1).sum()
+    assert graph.macs() == ones.numel() + joined
 
 
 def test_two_layers_in_a_row_are_one_product_with_one_bias(tmp_path):

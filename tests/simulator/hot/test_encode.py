@@ -55,6 +55,8 @@ def test_an_expanded_count_by_hand():
     }
     assert expanded(counts, "binary")[2].tolist() == [5]
     assert expanded(counts, "binary")[3] == -5
+    spikes = expanded(np.array([1, 2], np.int32), "binary")
+    assert (spikes[2].tolist(), spikes[3]) == ([1, 2], 0)  # nothing to subtract
 
 
 @pytest.mark.parametrize("coding", ["bitwise-2c", "graded"])
