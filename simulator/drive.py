@@ -232,21 +232,19 @@ class Simulation:
         row = token % state.stage_left.shape[1]
         state.stage_left[index, row] = state.stage_all[index]
         linear, columns = self._operands[stage.linear]
-        sums = state.stage_sums[row, columns]
-        x = block.step(sums[block.own].copy(), token)
+        sums = state.stage_sums[row, columns][block.own].copy()
+        x = block.step(sums, token)
         if stage.site is not None:
             position, _, channels = self._sites[stage.site]
             self._check_sent(position, token)
             state.counts[row, channels][block.own] = x
-        whole = self._outputs.setdefault(
-            (index, token), Outputs(np.empty(stage.n, np.float32), stage.n)
-        )
-        if not whole.add(block, x):
+        whole = self._outputs.setdefault((index, token), Outputs.none(stage.n))
+        if not whole.add(block, sums, x):
             return
         del self._outputs[index, token]
-        self._v_th.pop((linear.site, token))
+        self._taken_v_th(linear.site, stage, token)
         if self.keep_sums:
-            self.found.sums.setdefault(linear.name, []).append(sums.copy())
+            self.found.sums.setdefault(linear.name, []).append(whole.sums)
         if stage.site is not None:
             self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
         if index == len(self.program.graph.stages) - 1:
@@ -274,15 +272,20 @@ class Simulation:
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
-        v_th = self._v_th.pop((linear.site, token), None)
+        v_th = self._taken_v_th(linear.site, stage, token)
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+
+    def _taken_v_th(self, site: str, stage: Stage, token: int) -> Tensor:
+        """V_th of a token's spikes, whose sums are complete."""
+        v_th = self._v_th.pop((site, token), None)
         if v_th is None:
             stages = self.program.graph.stages
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
             raise Bug(
-                f"sums are complete before {linear.site} has spiked",
+                f"sums are complete before {site} has spiked",
                 where=f"{self._place(home)}, token {token}",
             )
-        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+        return v_th
 
     def _check_finished(self) -> None:
         """An empty queue with an open (operation, token) is an error that names it."""

@@ -45,14 +45,19 @@ class Block:
 
 @dataclass(slots=True)
 class Outputs:
-    """What the blocks of one population have given for one step."""
+    """What the blocks of one population were given and gave for one step."""
 
+    sums: NDArray[np.int64]
     x: NDArray[np.float32]
     missing: int
 
-    def add(self, block: Block, x: NDArray[np.float32]) -> bool:
+    @classmethod
+    def none(cls, n: int) -> "Outputs":
+        return cls(np.empty(n, np.int64), np.empty(n, np.float32), n)
+
+    def add(self, block: Block, sums: NDArray[np.int64], x: NDArray[np.float32]) -> bool:
         """Whether this was the last block."""
-        self.x[block.own] = x
+        self.sums[block.own], self.x[block.own] = sums, x
         self.missing -= block.n
         return self.missing == 0
 

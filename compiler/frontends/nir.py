@@ -46,6 +46,7 @@ from compiler.graph import (
     Site,
     SpikeInput,
     Stage,
+    site_of,
     verify,
 )
 from hw_models.errors import BadInput, Unsupported
@@ -178,14 +179,10 @@ class _Network:
 
     def add(self, node: Node) -> None:
         """One node more; nothing may follow neurons that do not spike."""
-        last = self.stages[-1] if self.stages else None
-        if (
-            isinstance(last, Population)
-            and last.site is None
-            and node.type not in ("Flatten", "Output")
-        ):
+        silent = self.stages and site_of(self.stages[-1]) is None
+        if silent and node.type not in ("Flatten", "Output"):
             raise Unsupported(
-                f"after {last.name}, whose neurons do not spike",
+                f"after {self.stages[-1].name}, whose neurons do not spike",
                 where=node.place,
                 fix="I, LI and CubaLI only as the last node",
             )
@@ -205,18 +202,18 @@ class _Network:
 
     def _input(self, node: Node) -> None:
         self.shape = _shape(node)
-        name = self._name(node)
-        self.stages.append(SpikeInput(name, self._site(name, node), size(self.shape)))
+        name, n = self._name(node), self._size(node)
+        self.stages.append(SpikeInput(name, self._site(name, n), n))
 
     def _population(self, node: Node) -> None:
-        name, n, kind = self._name(node), size(self.shape), TYPES[node.type]
+        name, n, kind = self._name(node), self._size(node), TYPES[node.type]
         linear = self._linear(node, f"{name}.in")
         parameters = tuple(f"{name}.{key}" for key in NEURONS[kind].parameters)
         for key, tensor in zip(NEURONS[kind].parameters, parameters, strict=True):
             self.tensors[tensor] = partial(
                 torch.clone, _parameter(node, key, self.shape, self.stepping)
             )
-        site = self._site(name, node) if NEURONS[kind].spikes else None
+        site = self._site(name, n) if NEURONS[kind].spikes else None
         self.stages.append(Population(name, linear, site, n, kind, parameters))
 
     def _output(self, node: Node) -> None:
@@ -229,12 +226,16 @@ class _Network:
         elif len(self.stages) < 2:
             raise BadInput("no neurons between Input and Output", where=node.place)
 
-    def _site(self, name: str, node: Node) -> str:
-        site, n = f"{name}.spikes", size(self.shape)
+    def _size(self, node: Node) -> int:
+        """Channels of a site, or neurons that read one."""
+        n = size(self.shape)
         if n > 65_536:
             raise Unsupported(f"{n} channels; 65,536 at most", where=node.place)
-        self.sites.append(Site(site, n, "spikes"))
-        return site
+        return n
+
+    def _site(self, name: str, n: int) -> str:
+        self.sites.append(Site(f"{name}.spikes", n, "spikes"))
+        return self.sites[-1].name
 
     def _linear(self, node: Node, plain: str) -> str:
         """Fuse the layers since the last spikes; without any, every channel has its own neuron."""
