@@ -115,6 +115,15 @@ def test_a_block_does_not_wait_for_the_others(small, spikes):
     assert len({fires[i] for i in first}) > 1
 
 
+def test_nothing_takes_time_at_the_host(small, spikes):
+    rows = []
+    streamed(small, spikes[:2], trace=rows.append).flush_trace()
+    trace = np.concatenate(rows)
+    inject, host = trace[:, 2] == 0, trace[:, 3] == small.host_core
+    assert (host & ~inject).sum() > 2 and not trace[host & ~inject, 1].any()
+    assert trace[host & inject, 1].all()  # its link is one
+
+
 def test_the_canonical_executor_agrees(small, spikes):
     simulation = streamed(small, spikes)
     reference.compare(small, simulation.found, spikes)

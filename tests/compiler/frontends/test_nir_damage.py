@@ -2,6 +2,7 @@
 of memory that the file does not hold."""
 
 import resource
+import struct
 
 import h5py
 import numpy as np
@@ -155,20 +156,27 @@ def test_a_group_for_a_value_and_a_value_for_a_group(path, name):
 
 
 def test_an_array_that_claims_more_than_the_file_holds(path):
-    """An HDF5 array that was never written takes no space, whatever its size."""
+    """An HDF5 array that was never written takes no space; here all shapes fit together."""
+    replaced(path, "node/nodes/input/shape", np.array([60_000]))
+    replaced(path, "node/nodes/affine/bias", np.zeros(1))
+    for key in ("r", "tau", "v_leak", "v_reset", "v_threshold"):
+        replaced(path, f"node/nodes/lif/{key}", np.full(1, 1e-3))
+    replaced(path, "node/nodes/affine_1/weight", np.zeros((5, 1000)))
     with h5py.File(path, "r+") as file:
         del file[WEIGHT]
-        file.create_dataset(WEIGHT, (1 << 20, 1 << 14), "f8", chunks=(64, 64))
+        file.create_dataset(WEIGHT, (1000, 60_000), "f8", chunks=(64, 64))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises((BadInput, Unsupported), match=r"synapses when unrolled|claims"):
-        everything(path)
-    replaced(path, "node/nodes/lif/tau", np.zeros(7))
-    with h5py.File(path, "r+") as file:
-        del file["node/nodes/lif/tau"], file[WEIGHT]
-        file.create_dataset("node/nodes/lif/tau", (7,), "f8", chunks=(7,))
-        file.create_dataset(WEIGHT, (7, 9), "f8", chunks=(1 << 15, 1 << 13), maxshape=(None, None))
-    refused(path, "claims|holds none")
+    refused(path, "claims 480000000 bytes")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_a_chunk_that_claims_more_than_the_file_holds(path):
+    """The library makes room for a whole chunk before it inflates one."""
+    replaced(path, WEIGHT, np.ones((7, 9)), chunks=(61, 67), maxshape=(None, None))
+    raw, chunk = path.read_bytes(), struct.pack("<III", 61, 67, 8)
+    assert raw.count(chunk) == 1
+    path.write_bytes(raw.replace(chunk, struct.pack("<III", 1 << 14, 1 << 14, 8)))
+    refused(path, "claims 2147483648 bytes")
 
 
 def test_an_array_never_written(path):
