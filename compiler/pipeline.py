@@ -82,7 +82,7 @@ def compile_graph(
     if graph.takes_spikes:
         _check_no_options({"--coding": coding, "--k": k, "--prompt, --tokens": prompt})
         coding = "binary"
-    coding, k = coding or "bitwise", 3.0 if k is None else k
+    coding, k = "bitwise" if coding is None else coding, 3.0 if k is None else k
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
