@@ -1,5 +1,6 @@
 """Small networks of spiking neurons as NIR files, run here and, independently, in float64."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import nir
@@ -61,6 +62,38 @@ def network(n_in=150, hidden=140, out=10):
 def written(path: Path, *nodes) -> Path:
     nir.write(path, nir.NIRGraph.from_list(*nodes))
     return path
+
+
+def image(*shape):
+    return nir.Input(np.array(shape))
+
+
+def conv(n_in, n_out, taps=(3, 3), seed=0, **options):
+    rng = np.random.default_rng(seed)
+    groups = options.get("groups", 1)
+    given = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1} | options
+    weight = rng.normal(0, 1, (n_out, n_in // groups, *taps)).astype(np.float32)
+    return nir.Conv2d(
+        input_shape=None, weight=weight, bias=rng.normal(0, 1, n_out).astype(np.float32), **given
+    )
+
+
+def raw_graph(path, *nodes, shape):
+    """Written without nir's own inference, which knows square kernels only."""
+    names = [f"n{i}" for i in range(len(nodes))]
+    parts = dict(zip(names, nodes, strict=True))
+    edges = list(pairwise(names))
+    graph = nir.NIRGraph(parts, edges, type_check=False)
+    for node in nodes:
+        if isinstance(node, nir.Conv2d) and node.input_shape is None:
+            node.input_shape = np.array(shape)  # nir cannot write None
+    nir.write(path, graph)
+
+
+def matrix_of(graph, tensors, k=0):
+    """W and b of a linear."""
+    part = graph.linears[k].parts[0]
+    return tensors[part.weight].numpy(), tensors[part.bias].numpy()
 
 
 def random_spikes(n, steps=24, seed=0, share=0.25):
