@@ -1,4 +1,5 @@
-"""Spiking statistics that passes need before any run: the shipped profile of SpikingBrain-7B."""
+"""Spiking statistics that passes need before any run: the shipped profile of SpikingBrain-7B, and
+a guess for networks of spiking neurons."""
 
 import hashlib
 import json
@@ -36,3 +37,11 @@ def shipped_profile() -> SiteStats:
         found["origin"],
         hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def spiking_network() -> SiteStats:
+    """What is taken for granted of spiking neurons: one in ten spikes in a step."""
+    share = 0.1
+    origin = f"assumed: {share:g} spikes per channel and step"
+    digest = hashlib.sha256(origin.encode()).hexdigest()
+    return SiteStats({"binary": share}, 1 - share, origin, digest)

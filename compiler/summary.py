@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compiler.graph import outputs
 from compiler.operations import layers_folded, operations
 from compiler.program import Program
 
@@ -23,7 +24,10 @@ _TEXT = {
 
 
 def summary(program: Program) -> dict[str, Any]:
-    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
+    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token.
+
+    A network that takes spikes has time steps for tokens, and input channels for a prompt.
+    """
     chip = program.chip
     return {
         "model": program.graph.model,
@@ -39,15 +43,29 @@ def summary(program: Program) -> dict[str, Any]:
         "n_chips": program.n_chips,
         "max_streams": program.max_streams,
         "macs_per_token": program.graph.macs(),
-        "synapse_bytes": program.graph.macs(),  # int8, and used once per token
+        "synapse_bytes": _synapses(program),  # int8
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
         "arrays": _arrays(program),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "statistics": dict(program.statistics),
-        "text": program.text.kind,
-        "prompt_tokens": len(program.prompt.ids),
-        "tokens": program.prompt.tokens,
+        **_input(program),
         "operations": operations(program),
+    }
+
+
+def _synapses(program: Program) -> int:
+    return sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
+
+
+def _input(program: Program) -> dict[str, Any]:
+    """What the program starts from: a prompt, or spikes on so many channels."""
+    prompt = program.prompt
+    return {
+        "unit": program.graph.unit,
+        "text": prompt and program.text.kind,
+        "prompt_tokens": prompt and len(prompt.ids),
+        "tokens": prompt and prompt.tokens,
+        "input_channels": None if prompt else outputs(program.graph.stages[0]),
     }
 
 
@@ -57,7 +75,7 @@ def _arrays(program: Program) -> dict[str, Any] | None:
     if array is None:
         return None
     n = int(program.bounds["arrays by cells"]["achieved"])
-    cells = program.graph.macs() * array.columns_per_weight
+    cells = _synapses(program) * array.columns_per_weight
     share = cells / (n * array.rows * array.columns)
     return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 
@@ -67,7 +85,9 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
-    names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
+    names = f"profile {found['profile']}, {found['coding']}"
+    if found["unit"] == "token":
+        names += f", k = {found['k']:g}"
     title = f"{found['model']} on {found['target']} ({names})"
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     out.print(_totals(found))
@@ -86,11 +106,10 @@ def _totals(found: dict[str, Any]) -> Table:
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
         ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
         *cells,
-        ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
+        ("MACs of the dense model", f"{found['macs_per_token']:,} per {found['unit']}"),
         ("streams at once", f"at most {found['max_streams']:,}"),
         ("weights", "in the program" if found["has_weights"] else _NO_WEIGHTS),
-        ("prompt", f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"),
-        ("text", _TEXT[found["text"]]),
+        *_starts_from(found),
     ):
         table.add_row(name, value)
     return table
@@ -99,8 +118,17 @@ def _totals(found: dict[str, Any]) -> Table:
 _FIRST = ("cores", "chips", "arrays by cells", "bits on chip links")
 
 
+def _starts_from(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `sbsim run` takes."""
+    if found["unit"] == "step":
+        return [("input", f"{found['input_channels']:,} channels of 0 and 1 per step: --spikes")]
+    prompt = f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"
+    return [("prompt", prompt), ("text", _TEXT[found["text"]])]
+
+
 def _bounds(found: dict[str, Any]) -> Table:
-    table = _table("Lower bounds: no mapping on this target can use less (bits per decoded token)")
+    unit = "decoded token" if found["unit"] == "token" else found["unit"]
+    table = _table(f"Lower bounds: no mapping on this target can use less (bits per {unit})")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
     rows = found["bounds"]
@@ -124,12 +152,12 @@ def _operations(found: dict[str, Any]) -> Table:
     table.add_column("operation")
     table.add_column("times", justify="right")
     table.add_column("cores", justify="right")
-    table.add_column("MACs/token", justify="right")
+    table.add_column(f"MACs/{found['unit']}", justify="right")
     table.add_column("runs")
     table.add_column("why")
     for row in layers_folded(found["operations"]):
         table.add_row(
-            row["operation"],
+            escape(row["operation"]),
             str(row["layers"]),
             f"{row['n_cores']:,}",
             f"{row['macs']:,}" if row["macs"] else "",
