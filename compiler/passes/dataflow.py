@@ -103,7 +103,9 @@ def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
         for a, b in pairwise(cuts):
             reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
                             for t in ts)  # fmt: skip
-            plan.nets.append(Net(source, "spike", a, b - a, reached))
+            # without multicast, a message of its own for each; a core has one tile of a linear
+            each = (reached,) if plan.chip.abilities.multicast else tuple((t,) for t in reached)
+            plan.nets += [Net(source, "spike", a, b - a, to) for to in each]
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:

@@ -37,9 +37,11 @@ def check_abilities(chip: Chip, graph: Graph) -> None:
         and not any(coding in chip.abilities.codings for coding in MAPPED),
         "graded spikes (the dense head needs 16 bits)": _has_dense_sites(graph)
         and chip.abilities.graded_bits < 16,
-        "multicast": not chip.abilities.multicast,
+        "multicast": not graph.takes_spikes and not chip.abilities.multicast,
         "vector work on cores (norm, attention, gates)": _has_vector_work(graph)
         and not chip.abilities.vector,
+        "digital synapses (crossbars carry counts, not neurons' spikes)": graph.takes_spikes
+        and chip.array is not None,
     }
     missing = [ability for ability, lacking in lacks.items() if lacking]
     if missing:

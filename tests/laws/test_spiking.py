@@ -160,6 +160,44 @@ def test_what_is_counted_follows_from_the_spikes(small, spikes):
     assert found["if"]["host_bit"] == whole
 
 
+@pytest.mark.parametrize("target", ["toy", "hala-point-like", "loihi1"])
+def test_common_steps_change_no_spike_and_no_count_but_updates(path, spikes, target):
+    program = compile_model(path, target, overrides=SMALL | {"core.state_memory": "4 KiB"})
+    found = {sync: streamed(program, spikes, sync=sync) for sync in ("dataflow", "barrier")}
+    for a, b in zip(*(sites(simulation) for simulation in found.values()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    facts, counts = tree_facts(program), {}
+    for sync, simulation in found.items():
+        check_conservation(program, facts, simulation.state)
+        counts[sync] = counters(program, facts, Snapshot.of(simulation.state))
+    updates = {sync: {} for sync in counts}
+    for sync, by_operation in counts.items():
+        for name in ("lif", "cubalif", "if"):
+            updates[sync][name] = by_operation[name].pop("neuron_update")
+    assert counts["dataflow"] == counts["barrier"]
+    neurons = {"lif": 140, "cubalif": 90, "if": 10}
+    steps = found["barrier"].steps
+    assert updates["barrier"] == {name: n * steps for name, n in neurons.items()}
+    # a step of the network leaves the host per barrier: they stream
+    assert len(spikes) < steps < 2 * len(spikes)
+
+
+def test_without_multicast_every_core_is_sent_a_message_of_its_own(path, spikes, small):
+    program = compile_model(path, "toy", overrides=SMALL | {"abilities.multicast": "false"})
+    many, one = streamed(small, spikes), streamed(program, spikes)
+    for a, b in zip(sites(many), sites(one), strict=True):
+        np.testing.assert_array_equal(a, b)
+    facts = tree_facts(program)
+    assert facts.fan_out.max() == 1 < tree_facts(small).fan_out.max()
+    seen = [
+        counters(p, tree_facts(p), Snapshot.of(s.state)) for p, s in ((small, many), (program, one))
+    ]
+    for name in ("input", "lif"):
+        with_, without = (found[name] for found in seen)
+        assert without["msg_spike"] == without["delivered_spike"] == with_["delivered_spike"]
+        assert with_["msg_spike"] < without["msg_spike"]
+
+
 def test_a_chip_of_neurons_without_vector_units_runs_it(path, spikes, small):
     program = compile_model(path, "toy", overrides=BINARY)
     np.testing.assert_array_equal(simulated(program, spikes), simulated(small, spikes))

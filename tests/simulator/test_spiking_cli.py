@@ -103,6 +103,22 @@ def test_a_report_of_steps(compiled):
     assert phase["macs"] == STEPS * (12 * 9 + 9 * 4)  # what the baselines are charged for
 
 
+def test_a_run_in_common_steps(compiled):
+    """Barriers are no steps: both are told, and a step of the network takes one barrier or more."""
+    flow = result_of(call(sbsim, "run", "--spikes", "spikes.npy", "--json"), "run")
+    words = ("run", "--spikes", "spikes.npy", "--sync", "barrier", "--check")
+    found = result_of(call(sbsim, *words, "--json"), "run")
+    assert (flow["sync"], found["sync"]) == ("dataflow", "barrier")
+    assert found["outputs"] == flow["outputs"] and flow["barriers_per_step"] == 0
+    assert found["steps"] == STEPS and found["barriers_per_step"] >= 1
+    shown = call(sbsim, *words).stdout
+    assert "barriers per step" in shown and "token" not in shown
+    report = call(sbsim, "report").stdout
+    assert "barriers per step" in report and "token" not in report
+    page = (compiled / "report.html").read_text()
+    assert "barriers per step" in page and "token" not in page
+
+
 def test_equal_runs_are_equal_files(compiled):
     for _ in range(2):
         assert call(sbsim, "run", "--spikes", "spikes.npy").exit_code == 0
@@ -149,6 +165,11 @@ def test_a_longer_step_is_another_program(folder):
         ("--k 2", 2, ["--k"]),
         ("--prompt a", 2, ["--prompt"]),
         ("--tokens 3", 2, ["--tokens"]),
+        ("--token-ids 1,2", 2, ["--prompt"]),
+        ("--context 7", 2, ["--context"]),
+        ("--target truenorth-like", 4, ["lacks 8-bit weights"]),
+        ("--target isaac-like", 4, ["isaac-like lacks digital synapses"]),
+        ("--target hermes-like", 4, ["hermes-like lacks digital synapses"]),
         ("--dt 0", 3, ["--dt", "above 0"]),
         ("--dt 1", 3, ["longer than tau", "node lif"]),
         ("--integration magic", 2, ["--integration"]),

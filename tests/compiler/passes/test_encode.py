@@ -113,18 +113,26 @@ def test_an_ability_that_no_language_model_can_do_without(small, key, value, nam
         check_abilities(load_chip("toy", {key: value}), small.graph)
 
 
-NEEDLESS = {"abilities.vector": "false", "abilities.graded_bits": "0 bit"}
+NEEDLESS = {
+    "abilities.vector": "false",
+    "abilities.graded_bits": "0 bit",
+    "abilities.multicast": "false",
+}
 
 
-def test_neurons_need_neither_vector_work_nor_graded_spikes(neurons):
+def test_neurons_need_no_vector_work_no_graded_spikes_and_no_multicast(neurons):
     check_abilities(load_chip("toy", NEEDLESS), neurons.graph)
-    for key, value, named in (
-        ("abilities.multicast", "false", "multicast"),
-        ("abilities.weight_bits", '["4 bit"]', "8-bit weights"),
-    ):
-        with pytest.raises(Unsupported, match=f"lacks {named};") as caught:
-            check_abilities(load_chip("toy", NEEDLESS | {key: value}), neurons.graph)
-        assert caught.value.where == "toy"
+    bits = {"abilities.weight_bits": '["4 bit"]'}
+    with pytest.raises(Unsupported, match="lacks 8-bit weights;") as caught:
+        check_abilities(load_chip("toy", NEEDLESS | bits), neurons.graph)
+    assert caught.value.where == "toy"
+
+
+@pytest.mark.parametrize("target", ["isaac-like", "hermes-like"])
+def test_crossbars_take_counts_but_no_neurons(small, neurons, target):
+    check_abilities(load_chip(target), small.graph)
+    with pytest.raises(Unsupported, match="lacks digital synapses"):
+        check_abilities(load_chip(target), neurons.graph)
 
 
 def test_spikes_are_binary_and_carry_nothing_but_their_route(neurons):

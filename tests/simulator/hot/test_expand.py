@@ -55,8 +55,9 @@ def test_spikes_one_at_a_time_are_the_tables_train(coding, counts):
 @given(st.data())
 def test_parts_step_by_step_are_the_tables_train(coding, data):
     """Every part is one spike, all of them leave, and the last is known for the last."""
-    large = 40 if coding == "ternary" else 2**31 - 1  # unary: as many steps
-    counts = data.draw(hnp.arrays(np.int32, st.integers(1, 9), elements=st.integers(-large, large)))
+    large = 40 if coding in ("binary", "ternary") else 2**31 - 1  # unary: as many steps
+    least = 0 if coding == "binary" else -large  # less its zero point, no count is negative
+    counts = data.draw(hnp.arrays(np.int32, st.integers(1, 9), elements=st.integers(least, large)))
     train = encode(counts, coding)
     wanted = {
         (first + i, channel, payload)
