@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler import graph as graphs
 from compiler import weights
+from compiler.audit import graph as graphs
 from compiler.budget import Budget
 from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source

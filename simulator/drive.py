@@ -27,13 +27,7 @@ from simulator.hot import state as hot
 from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import (
-    enlarged,
-    fixed_arrays,
-    fresh_state,
-    head_site,
-    margin_of,
-)
+from simulator.machine import enlarged, fixed_arrays, fresh_state, head_site, margin_of
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compiler.audit.graph import verify
 from compiler.frontends.checkpoint import model_name
 from compiler.frontends.model import Lazy
 from compiler.frontends.nir_file import Node, read_nodes
@@ -47,7 +48,6 @@ from compiler.graph import (
     SpikeInput,
     Stage,
     feeds,
-    verify,
 )
 from hw_models.errors import BadInput, Unsupported
 from kernels.neurons import NEURONS
