@@ -205,7 +205,16 @@ def map_graph(
         n_chips=placed.n_chips,
         max_streams=_max_streams(flow, packed, chip),
         bounds=bounds(graph, flow, nets, boarded, placed, routers, weigh, chip),
-        statistics={"origin": statistics.origin, "sha256": statistics.sha256},
+        statistics={
+            "origin": statistics.origin,
+            "sha256": statistics.sha256,
+            "spikes_per_channel": {c.site: statistics.rate(c.coding, c.dense) for c in codes},
+            "active_share": {c.site: statistics.active_share(c.dense) for c in codes},
+            "mean_count": {c.site: statistics.mean_count for c in codes},
+            "symbols": {
+                c.site: statistics.symbols(c.coding, c.dense, graph.site(c.site).n) for c in codes
+            },
+        },
         prompt=prompt or Prompt(_default_ids(Text(graph.vocab)), 64),
         tables=tables,
         source={"model": graph.model},

@@ -14,12 +14,12 @@ from compiler.activity import Activity
 from hw_models.cost import Range
 from hw_models.errors import BadInput
 from hw_models.ledger import STATIC
+from hw_models.si import change, interval, share, si, whole
 from simulator.baselines import ON_CHIP
 from simulator.linears import SYNOPS, layer_kind
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
-from simulator.si import change, interval, share, si, whole
 from simulator.tables import (
     ALL_LEVELS,
     LEVEL_NAMES,

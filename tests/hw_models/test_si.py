@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.si import change, interval, share, si, whole
+from hw_models.si import change, interval, share, si, whole
 
 
 @pytest.mark.parametrize(
