@@ -57,9 +57,8 @@ def pace(program: Program, facts: TreeFacts, seen: Snapshot) -> Pace:
         steps = expected_steps(program, facts)
         each = np.bincount(t.task_core, updates).max() + program.chip.timing.barrier_ps
         longest += steps * float(each)
-    core_ps, link_ps = _f64(core_ps[:-1]), _f64(link_ps)
-    busiest = float(max(core_ps.max(), link_ps.max()))
-    return Pace(core_ps, link_ps, busiest, max(longest, busiest), steps)
+    busiest = float(max(core_ps[:-1].max(), link_ps.max()))
+    return Pace(_f64(core_ps[:-1]), _f64(link_ps), busiest, max(longest, busiest), steps)
 
 
 def update_ps(program: Program) -> F64:
