@@ -62,12 +62,48 @@ def compile_model(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Map a model onto a target: a checkpoint, or without weights a config.json or a preset.
+    """Map a model onto a target, with its weights if it has any; arguments as in map_model.
 
-    prompt: text or token ids. context: as in frontends.read.read_model. out: write the program
-    there, block by block, and return it as it is read from there; memory then holds no more than
-    some blocks of weights, and else all of them. Raises BadInput (files, values), Unsupported
-    (model, coding), DoesNotFit (limits).
+    out: write the program there, block by block, and return it as it is read from there; memory
+    then holds no more than some blocks of weights, and else all of them.
+    """
+    report = progress or (lambda step, done, total: None)
+    program, source = map_model(
+        path,
+        target,
+        coding=coding,
+        k=k,
+        preset=preset,
+        prompt=prompt,
+        tokens=tokens,
+        context=context,
+        overrides=overrides,
+        budget=budget,
+        progress=report,
+    )
+    if out is None:
+        return with_weights(program, source.tensors, report)
+    return save(program, source.tensors, out, report)
+
+
+def map_model(
+    path: str | Path | None = None,
+    target: str = "loihi-like",
+    *,
+    coding: str = "bitwise",
+    k: float = 3.0,
+    preset: str | None = None,
+    prompt: bytes | str | Sequence[int] | None = None,
+    tokens: int = 64,
+    context: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> tuple[Program, Source]:
+    """A program without weights, and where these are: a checkpoint, a config.json or a preset.
+
+    prompt: text or token ids. context: as in frontends.read.read_source. Raises BadInput (files,
+    values), Unsupported (model, coding), DoesNotFit (limits).
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
@@ -83,11 +119,7 @@ def compile_model(
     program = map_graph(
         source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
     )
-    program = replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8))
-    if out is None:
-        return with_weights(program, source.tensors, report)
-    write_program(program, source.tensors, out, report)
-    return Program.read(out)
+    return replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8)), source
 
 
 def compile_graph(
@@ -120,15 +152,16 @@ def with_weights(
     return replace(program, **from_arrays(program.graph, arrays))
 
 
-def write_program(
+def save(
     program: Program, tensors: Mapping[str, Tensor] | None, path: Path, report: Progress
-) -> None:
-    """Write the program with weights that never are in memory as a whole."""
+) -> Program:
+    """Write the program with weights that never are in memory as a whole, and read it back."""
     if tensors is None:
         program.write(path)
     else:
         pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
         program.write(path, weights.forms(program.graph, tensors), pieces)
+    return Program.read(path)
 
 
 def map_graph(
