@@ -1,6 +1,6 @@
 """From a checkpoint to a verified program, in plain lines: pass, then its verifier."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,13 +130,12 @@ def compile_graph(
     coding: str = "bitwise",
     k: float = 3.0,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph, and its tensors if there are any; arguments as in map_graph."""
     program = map_graph(
-        graph, chip, coding=coding, k=k, prompt=prompt, dead=dead, budget=budget, report=report
+        graph, chip, coding=coding, k=k, prompt=prompt, budget=budget, report=report
     )
     return with_weights(program, tensors, report)
 
@@ -171,11 +170,10 @@ def map_graph(
     coding: str = "bitwise",
     k: float = 3.0,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph onto a chip, without weights; `dead` cores (physical numbers) stay unused."""
+    """Map a graph onto a chip, without weights."""
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -204,16 +202,16 @@ def map_graph(
     packed = packing.pack(flow, chip)
     packing.verify(packed, flow, chip)
     begin()
-    parts = partitioning.partition(packed, chip, dead)
-    partitioning.verify(parts, packed, chip, dead)
+    parts = partitioning.partition(packed, chip)
+    partitioning.verify(parts, packed, chip)
     begin()
     weigh = messages(graph, codes, chip, statistics)
     nets = nets_of(flow, packed, weigh)
     boarded = boarding.on_board(parts, nets, budget)
     boarding.verify(boarded, nets)
     begin()
-    placed = placing.place(boarded.parts, nets, chip, budget, dead)
-    placing.verify(placed, boarded.parts, chip, dead)
+    placed = placing.place(boarded.parts, nets, chip, budget)
+    placing.verify(placed, boarded.parts, chip)
     begin()
     trees = routing.route(flow, packed, placed)
     routing.verify(trees, flow, packed, placed)
