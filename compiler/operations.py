@@ -93,11 +93,22 @@ def check_mapped(graph: Graph) -> None:
         raise Unsupported(what, where=stage.name, fix="kernels.canonical.execute runs the graph")
 
 
+def layer_kind(name: str) -> str:
+    """'layers.12.gate_up' -> 'gate_up': what the layers have in common."""
+    return re.sub(r"^layers\.\d+\.", "", name)
+
+
+def layer_of(name: str) -> int | None:
+    """'layers.12.gate_up' -> 12; None outside the layers."""
+    found = re.match(r"layers\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
 def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Operations that differ in their layer only as one row: macs and n_cores are added up."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, operation in found.items():
-        kind = re.sub(r"^layers\.\d+\.", "", name)
+        kind = layer_kind(name)
         same = rows.setdefault(
             (kind, operation["where"], operation["why"]),
             {

@@ -8,13 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compiler.forecast import Forecast, forecast
 from compiler.graph import outputs
 from compiler.operations import layers_folded, operations
 from compiler.program import Program
+from hw_models.si import interval, si, size
 
 WIDTH = 100
 
-_NO_WEIGHTS = "none: mapped from a config alone, cannot be run"
+_NO_WEIGHTS = "none in this program: it can be looked at, not run"
 _TEXT = {
     "tokenizer": "by the model's tokenizer.json",
     "bytes": "bytes are token ids",
@@ -23,10 +25,11 @@ _TEXT = {
 """How text becomes token ids, by compiler.text.Text.kind."""
 
 
-def summary(program: Program) -> dict[str, Any]:
+def summary(program: Program, found: Forecast | None = None) -> dict[str, Any]:
     """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token.
 
     A network that takes spikes has time steps for tokens, and input channels for a prompt.
+    found: the program's forecast, if there is one already.
     """
     chip = program.chip
     return {
@@ -47,6 +50,7 @@ def summary(program: Program) -> dict[str, Any]:
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
         "arrays": _arrays(program),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
+        "expected": _expected(found or forecast(program)),
         "statistics": dict(program.statistics),
         **_input(program),
         "operations": operations(program),
@@ -69,6 +73,20 @@ def _input(program: Program) -> dict[str, Any]:
     }
 
 
+def _expected(found: Forecast) -> dict[str, Any]:
+    """Per decoded token of one sequence, before any run (compiler.forecast)."""
+    pace = found.pace
+    return {
+        "energy_j": {
+            name: {"low": j.low, "nominal": j.nominal, "high": j.high}
+            for name, j in found.levels().items()
+        },
+        "at_least_s": pace.token_ps * 1e-12,
+        "busiest_s": pace.busiest_ps * 1e-12,
+        "steps": pace.steps,
+    }
+
+
 def _arrays(program: Program) -> dict[str, Any] | None:
     """Crossbar arrays in use, and the share of their cells that hold weights."""
     array = program.chip.array
@@ -80,11 +98,16 @@ def _arrays(program: Program) -> dict[str, Any] | None:
     return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 
 
-def render(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print a summary; without a console to standard output, WIDTH columns at most."""
-    out = console or Console(highlight=False)
+def console() -> Console:
+    """Standard output, WIDTH columns at most."""
+    out = Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
+    return out
+
+
+def render(found: dict[str, Any], out: Console) -> None:
+    """Print a summary."""
     names = f"profile {found['profile']}, {found['coding']}"
     if found["unit"] == "token":
         names += f", k = {found['k']:g}"
@@ -100,19 +123,37 @@ def _totals(found: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False)
     arrays, cells = found["arrays"], []
     if arrays is not None:
-        size = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
-        cells = [("crossbar arrays", f"{size}, {arrays['utilisation']:.1%} of them in use")]
+        shape = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
+        cells = [("crossbar arrays", f"{shape}, {arrays['utilisation']:.1%} of them in use")]
     for name, value in (
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
-        ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
+        ("synapse memory", f"{size(used)} of {size(have)} on these cores ({used / have:.1%})"),
         *cells,
         ("MACs of the dense model", f"{found['macs_per_token']:,} per {found['unit']}"),
         ("streams at once", f"at most {found['max_streams']:,}"),
+        *_expectations(found["expected"], found["unit"]),
         ("weights", "in the program" if found["has_weights"] else _NO_WEIGHTS),
         *_starts_from(found),
     ):
         table.add_row(name, value)
     return table
+
+
+def _expectations(expected: dict[str, Any], unit: str) -> list[tuple[str, str]]:
+    *_, joules = expected["energy_j"].values()
+    limits = interval(joules["low"], joules["high"], "J")
+    steps = f", {expected['steps']:.0f} steps" if expected["steps"] else ""
+    return [
+        (
+            "expected energy",
+            f"{si(joules['nominal'], 'J')} ({limits}) per {unit}",
+        ),
+        (
+            "expected time",
+            f"at least {si(expected['at_least_s'], 's')} per {unit}{steps}; "
+            f"the busiest core or link {si(expected['busiest_s'], 's')}",
+        ),
+    ]
 
 
 _FIRST = ("cores", "chips", "arrays by cells", "bits on chip links")
@@ -128,7 +169,7 @@ def _starts_from(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _bounds(found: dict[str, Any]) -> Table:
     unit = "decoded token" if found["unit"] == "token" else found["unit"]
-    table = _table(f"Lower bounds: no mapping on this target can use less (bits per {unit})")
+    table = _table(f"Lower bounds for every mapping on this target (bits per {unit})")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
     rows = found["bounds"]
@@ -169,12 +210,3 @@ def _operations(found: dict[str, Any]) -> Table:
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-
-
-def _size(n_bytes: int) -> str:
-    """'1.6 MiB'."""
-    size, units = float(n_bytes), ["B", "KiB", "MiB", "GiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        del units[0]
-    return f"{size:.4g} {units[0]}"

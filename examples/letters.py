@@ -13,8 +13,8 @@ import nir
 import numpy as np
 
 from compiler import compile_model
+from hw_models.si import si
 from simulator import report, simulate
-from simulator.si import si
 
 LETTERS = {
     "T": "##### ..#.. ..#.. ..#.. ..#..",

@@ -7,19 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compiler.operations import layer_kind
 from hw_models.chip import Chip, chip_from_text
 from hw_models.cost import Range
 from hw_models.device import load_device
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
 from hw_models.ledger import ledger, static_of
+from hw_models.si import share, si
 from simulator.baselines import FORMATS, build_baselines, variants
 from simulator.density import densities
-from simulator.linears import SYNOPS, flat, layer_kind, linears, tokens_in
+from simulator.linears import SYNOPS, flat, linears, tokens_in
 from simulator.paper import PaperTable, paper_table, target_steps
 from simulator.report_data import Events, Mapped, PhaseReport, Report, headline_phase
 from simulator.result import Phase, Run
-from simulator.si import share, si
 
 
 def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams: int = 1) -> Report:

@@ -5,10 +5,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hw_models.si import interval, share, si, whole
 from simulator.build_report import build_report
 from simulator.report_text import steps_row
 from simulator.result import Run
-from simulator.si import interval, share, si, whole
 
 _SHOWN = 20  # outputs
 _HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync")

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.accounting import counters, tree_facts
 from compiler.program import Program
 from hw_models.events import LINKS
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.result import Phase
@@ -23,7 +24,7 @@ def run_text(
     """Prefill, then decode greedily, token by token."""
     program = simulation.program
     facts = tree_facts(program)
-    before = Snapshot.of(simulation.state)
+    before = snapshot(simulation.state)
     for token in prompt:
         simulation.start(token, 0)
     logits = np.zeros(0, np.float32)
@@ -32,7 +33,7 @@ def run_text(
         if token >= 0:
             logits, end = found, ps
         report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
-    after, busy = Snapshot.of(simulation.state), _busy_ps(simulation)
+    after, busy = snapshot(simulation.state), _busy_ps(simulation)
     counts = counters(program, facts, after.since(before))
     room = _max_streams(program, end, busy)
     steps = simulation.steps
@@ -47,7 +48,7 @@ def run_text(
         generated.append(int(logits.argmax()))
         report("decode", len(generated), wanted)
     if wanted > 1:
-        seen = Snapshot.of(simulation.state).since(before)
+        seen = snapshot(simulation.state).since(before)
         counts = counters(program, facts, seen)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
         steps = simulation.steps - steps
@@ -61,7 +62,7 @@ def run_steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progres
     """All steps, as fast as the chip takes them: at most UNDER_WAY between host and readout."""
     program = simulation.program
     facts = tree_facts(program)
-    before, end = Snapshot.of(simulation.state), 0
+    before, end = snapshot(simulation.state), 0
     for row in spikes[:UNDER_WAY]:
         simulation.start(row, 0)
     for step, ps, _ in simulation.advance():
@@ -70,7 +71,7 @@ def run_steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progres
             report("steps", step + 1, len(spikes))
             if simulation.started < len(spikes):
                 simulation.start(spikes[simulation.started], ps)
-    counts = counters(program, facts, Snapshot.of(simulation.state).since(before))
+    counts = counters(program, facts, snapshot(simulation.state).since(before))
     room = _max_streams(program, end, _busy_ps(simulation))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from math import fsum
 from typing import Any, Final
 
+from compiler.operations import layer_kind
 from hw_models.cost import Range
 from hw_models.ledger import Ledger
 from simulator.baselines import Baseline
 from simulator.density import Density
-from simulator.linears import layer_kind
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain

@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hw_models.cost import Range
+from hw_models.si import change, interval, share, si, whole
 from simulator.paper import Cell
 from simulator.report_data import PhaseReport, Report
 from simulator.result import AnalogError
-from simulator.si import change, interval, share, si, whole
 from simulator.tables import (
     baseline_rows,
     comparisons,

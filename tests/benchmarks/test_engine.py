@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks import engine
-from simulator.counters import Snapshot, counters, tree_facts
+from compiler.accounting import counters, tree_facts
+from simulator.counters import snapshot
 from simulator.drive import Simulation
 from tests.tiny import tiny
 
@@ -29,6 +30,6 @@ def test_synops_are_those_of_the_counters():
     for token in (3, 1, 4):
         simulation.start(token, 0)
     engine.finish(simulation)
-    found = counters(program, tree_facts(program), Snapshot.of(simulation.state))
+    found = counters(program, tree_facts(program), snapshot(simulation.state))
     synops = sum(n for kinds in found.values() for kind, n in kinds.items() if "synop" in kind)
     assert engine.counts(simulation)["synops"] == synops > 0

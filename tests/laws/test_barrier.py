@@ -7,12 +7,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.accounting import counters, tree_facts
 from compiler.frontends.read import read_model
 from compiler.pipeline import compile_graph
 from hw_models.chip import load_chip
 from kernels.canonical import execute
 from kernels.coding import density
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.reference import numbers_of
 from tests.conftest import ROOT
 from tests.small import TEXT, assert_equal, decoded, model, prefilled, reference
@@ -79,7 +80,7 @@ def counted(program, sync):
     simulation = prefilled(program, TEXT_OF_TINY, sync=sync)
     facts = tree_facts(program)
     check_conservation(program, facts, simulation.state)
-    return counters(program, facts, Snapshot.of(simulation.state)), simulation.steps
+    return counters(program, facts, snapshot(simulation.state)), simulation.steps
 
 
 def split(counts, kinds):

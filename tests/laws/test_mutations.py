@@ -9,12 +9,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.accounting import tree_facts
 from compiler.pipeline import compile_graph
 from compiler.program import PARTIAL, SPIKE, TILE, VECTOR
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput, Bug, GateFailed, SpikeloomError
 from simulator import drive
-from simulator.counters import check_conservation, tree_facts
+from simulator.counters import check_conservation
 from simulator.hot import state as hot
 from simulator.reference import compare
 from tests.small import model

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.accounting import counters, tree_facts
 from compiler.pipeline import compile_model
 from compiler.program import Tables
 from hw_models.errors import DoesNotFit, GateFailed, SpikeloomError, Unsupported
 from simulator import reference
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from tests.spiking import (
     affine,
     cubalif,
@@ -138,7 +139,7 @@ def test_the_canonical_executor_agrees(small, spikes):
 def test_what_is_counted_follows_from_the_spikes(small, spikes):
     simulation = streamed(small, spikes)
     check_conservation(small, tree_facts(small), simulation.state)
-    found = counters(small, tree_facts(small), Snapshot.of(simulation.state))
+    found = counters(small, tree_facts(small), snapshot(simulation.state))
     steps, per_site = len(spikes), [int(rows.sum()) for rows in sites(simulation)]
     for name, sent, n_post in zip(
         ("affine", "affine_1", "affine_2"), per_site, (140, 90, 10), strict=False
@@ -169,7 +170,7 @@ def test_common_steps_change_no_spike_and_no_count_but_updates(path, spikes, tar
     facts, counts = tree_facts(program), {}
     for sync, simulation in found.items():
         check_conservation(program, facts, simulation.state)
-        counts[sync] = counters(program, facts, Snapshot.of(simulation.state))
+        counts[sync] = counters(program, facts, snapshot(simulation.state))
     updates = {sync: {} for sync in counts}
     for sync, by_operation in counts.items():
         for name in ("lif", "cubalif", "if"):
@@ -190,7 +191,7 @@ def test_without_multicast_every_core_is_sent_a_message_of_its_own(path, spikes,
     facts = tree_facts(program)
     assert facts.fan_out.max() == 1 < tree_facts(small).fan_out.max()
     seen = [
-        counters(p, tree_facts(p), Snapshot.of(s.state)) for p, s in ((small, many), (program, one))
+        counters(p, tree_facts(p), snapshot(s.state)) for p, s in ((small, many), (program, one))
     ]
     for name in ("input", "lif"):
         with_, without = (found[name] for found in seen)
@@ -221,9 +222,7 @@ def test_neurons_that_all_spike_send_all_their_spikes(tmp_path):
     always = nir.Threshold(np.full(4, -1.0))
     path = written(tmp_path / "n.nir", affine(6, 4, 1, gain=0.1), always, affine(4, 3), fired(3))
     simulation = streamed(compile_model(path, "toy"), random_spikes(6, 5))
-    found = counters(
-        simulation.program, tree_facts(simulation.program), Snapshot.of(simulation.state)
-    )
+    found = counters(simulation.program, tree_facts(simulation.program), snapshot(simulation.state))
     assert found["affine_1"]["synop_add"] == 5 * 4 * 3
 
 
