@@ -1,8 +1,9 @@
 """What a program is expected to do, before any run: raw counts of many decoded tokens.
 
 Spikes are an expectation: channels times the spikes per channel that the mapping looked at
-(Program.statistics). All else is fixed by the program. KV rings are taken as full, and under
-barrier sync neurons update in every step of the longest way of a token.
+(Program.statistics). All else is fixed by the program. KV rings are taken as full. Under barrier
+sync neurons update in every step of the longest way of a token, or, where spikes of the next one
+follow before the last have arrived, once: networks of spiking neurons have steps for tokens.
 """
 
 import numpy as np
@@ -62,7 +63,8 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     kept = np.where(t.task_window > 0, t.task_window / np.maximum(t.task_period, 1), 0)
     updates = fired
     if program.chip.sync == "barrier":
-        updates = np.full(n_tasks, round(expected_steps(program, facts) * TOKENS))
+        steps = 1.0 if program.graph.takes_spikes else expected_steps(program, facts)
+        updates = np.full(n_tasks, round(steps * TOKENS))
     arrays = array_reads(program)
     return Snapshot(
         tree_sent=sent,
