@@ -71,13 +71,19 @@ def tree_facts(program: Program) -> TreeFacts:
 
 def tree_traffic(program: Program, facts: TreeFacts, seen: Snapshot) -> tuple[I64, I64]:
     """(flits[tree, link kind] over all its links, bits[tree] sent once)."""
-    flit_bits = np.array([program.chip.links[k].flit_bits for k in LINKS], np.int64)
     bits = np.zeros(facts.n.size, np.int64)
-    flits = np.zeros_like(facts.links)
     for size, number in _messages(program, facts, seen):
         bits += size * number
-        flits += -(-size[:, None] // flit_bits) * number[:, None] * facts.links
-    return flits, bits
+    return flits_per_link(program, facts, seen) * facts.links, bits
+
+
+def flits_per_link(program: Program, facts: TreeFacts, seen: Snapshot) -> I64:
+    """[tree, link kind]: flits on each one of its links of a kind."""
+    flit_bits = np.array([program.chip.links[k].flit_bits for k in LINKS], np.int64)
+    flits = np.zeros_like(facts.links)
+    for size, number in _messages(program, facts, seen):
+        flits += -(-size[:, None] // flit_bits) * number[:, None]
+    return flits
 
 
 def _messages(program: Program, facts: TreeFacts, seen: Snapshot) -> list[tuple[I64, I64]]:

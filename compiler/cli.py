@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compiler.budget import Budget
 from hw_models.console import (
     check_destination,
     chosen_prompt,
@@ -18,6 +19,12 @@ from hw_models.console import (
     version_text,
 )
 from hw_models.errors import BadInput, Usage
+from hw_models.files import write_text
+
+GRAPHS = (".dot", ".gv", ".graphml")
+
+if TYPE_CHECKING:
+    from compiler.frontends.nir import Stepping
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -28,6 +35,13 @@ class Coding(StrEnum):
     bitwise = "bitwise"
     ternary = "ternary"
     graded = "graded"
+
+
+class Integration(StrEnum):
+    """How --integration takes leaks from step to step; the compiler says what each computes."""
+
+    euler = "euler"
+    exact = "exact"
 
 
 def _version(wanted: bool) -> None:
@@ -43,8 +57,8 @@ def sbcompile(
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="Checkpoint: a .pt or .safetensors file, or a model folder. A config.json gives "
-            "a program without weights.",
+            help="Checkpoint (a .pt or .safetensors file, or a model folder), or a NIR graph. A "
+            "config.json gives a program without weights.",
         ),
     ] = None,
     preset: Annotated[
@@ -64,11 +78,14 @@ def sbcompile(
         ),
     ] = None,
     coding: Annotated[
-        Coding, typer.Option(help="How integer counts become spikes.")
-    ] = Coding.bitwise,
+        Coding | None, typer.Option(help="How integer counts become spikes. (default: bitwise)")
+    ] = None,
     k: Annotated[
-        float, typer.Option("--k", help="Threshold is mean |x| / k: larger means more spikes.")
-    ] = 3.0,
+        float | None,
+        typer.Option(
+            "--k", help="Threshold is mean |x| / k: larger means more spikes. (default: 3)"
+        ),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Prompt that `sbsim run` starts from by default.")
     ] = None,
@@ -79,13 +96,26 @@ def sbcompile(
         str | None,
         typer.Option(metavar="IDS", help="The prompt as token ids: 1,2,3, or a file of them."),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Tokens that `sbsim run` decodes by default.")] = 64,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that `sbsim run` decodes by default. (default: 64)"),
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(
             help="Tokens that full attention looks back on. "
             "(default: 4096, or the model's own limit if that is lower)"
         ),
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a NIR graph's time step, in the unit of its taus. (default: 1e-4)"
+        ),
+    ] = None,
+    integration: Annotated[
+        Integration | None,
+        typer.Option(help="How a NIR graph's leaks go from step to step. (default: euler)"),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -94,6 +124,41 @@ def sbcompile(
             metavar="KEY=VALUE",
             help="Change one value of the target, such as core.synapse_memory=256KiB; repeatable.",
         ),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop improving the placement when the compile has taken so long. The program "
+            "then depends on the machine. (default: until nothing is gained)",
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Write no program and improve no placement: what a mapping needs at most.",
+        ),
+    ] = False,
+    explained: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--explain",
+            metavar="OP",
+            help="Also tell where an operation is, what it needs and what it is expected to cost, "
+            "such as layers.0.o; repeatable.",
+        ),
+    ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the graph of the operations: .dot, .gv or .graphml.",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write a table of the operations."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the mapping summary as JSON.")
@@ -108,31 +173,80 @@ def sbcompile(
     """Map MODEL onto a chip, write a program for sbsim and print the mapping summary."""
     chosen = chosen_prompt(prompt, prompt_file, token_ids)
     overrides = _overrides(changes or ())
-    path = _destination(model, preset, out)
+    if estimate and out is not None:
+        raise Usage("an estimate writes no program", where="--out", fix="leave one of them out")
+    path = None if estimate else _destination(model, preset, out)
+    budget = Budget.none() if estimate else Budget(time_budget)
+    _check_extras(graph, table)
 
-    from compiler.pipeline import compile_model  # torch: heavy, and --help must be instant
-    from compiler.summary import render, summary
+    from compiler.explain import explain  # torch: heavy, and --help must be instant
+    from compiler.explain_text import render_explained
+    from compiler.forecast import forecast
+    from compiler.graph_file import write_graph
+    from compiler.layer_table import layer_table
+    from compiler.pipeline import map_model, save
+    from compiler.summary import console, render, summary
 
     with progress() as report:
-        program = compile_model(
+        program, source = map_model(
             model,
             target,
             preset=preset,
-            coding=coding.value,
+            coding=coding and coding.value,
             k=k,
             prompt=chosen,
             tokens=tokens,
             context=context,
+            stepping=_stepping(dt, integration),
             overrides=overrides,
-            out=path,
+            budget=budget,
             progress=report,
         )
-    found = summary(program)
+        expected = forecast(program)
+        told = [explain(expected, operation) for operation in explained or ()]
+        if graph is not None:
+            write_graph(expected, graph)
+        if table is not None:
+            write_text(table, layer_table(expected))
+        if path is not None:
+            program = save(program, source.tensors, path, report)
+    written = [file for file in (path, graph, table) if file is not None]
+    found = summary(program, expected) | {"explained": told, "written": list(map(str, written))}
     if as_json:
-        typer.echo(envelope("mapping", {"program": str(path)} | found))
-    else:
-        render(found)
-        typer.echo(f"wrote {path}")
+        typer.echo(envelope("mapping", {"program": str(path) if path else None} | found))
+        return
+    terminal = console()
+    render(found, terminal)
+    for operation in told:
+        render_explained(operation, terminal)
+    for file in written:
+        typer.echo(f"wrote {file}")
+    if estimate:
+        typer.echo("an estimate: nothing was improved, and no program written")
+
+
+def _check_extras(graph: Path | None, table: Path | None) -> None:
+    """Files beside the program that cannot be written are refused before the work."""
+    for option, file in (("--graph", graph), ("--csv", table)):
+        if file is not None:
+            check_destination(file, f"{option} with the name of a file")
+            if not os.access(file.resolve().parent, os.W_OK):
+                raise BadInput("cannot write there", where=str(file), fix=f"another {option}")
+    if graph is not None and graph.suffix.lower() not in GRAPHS:
+        raise Usage("a graph in an unknown format", where=str(graph), fix=" or ".join(GRAPHS))
+
+
+def _stepping(dt: float | None, integration: Integration | None) -> "Stepping | None":
+    """None where nothing is chosen."""
+    if dt is None and integration is None:
+        return None
+    from compiler.frontends.nir import Stepping
+
+    default = Stepping()
+    return Stepping(
+        default.dt if dt is None else dt,
+        default.integration if integration is None else integration.value,
+    )
 
 
 def _overrides(changes: Sequence[str]) -> dict[str, str]:

@@ -20,11 +20,14 @@ from compiler.graph import (
     Linear,
     Logits,
     Parallel,
+    Population,
     Residual,
     Router,
+    SpikeInput,
     Stage,
     Swiglu,
     Window,
+    feeds,
 )
 from compiler.program import HOST, Program
 from hw_models.errors import Unsupported
@@ -43,6 +46,8 @@ _STAGES: Final = {
     Window: "softmax over stored keys and values",
     Swiglu: "SiLU(gate) x up, floats",
     Logits: "scales sums, sends them to the host",
+    SpikeInput: "sends a step's spikes",
+    Population: "{neuron} neurons, state from step to step",
 }
 
 
@@ -66,7 +71,9 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
             row = {
                 "kind": "host",
                 "where": ON_HOST,
-                "why": "embedding look-up and sampling",
+                "why": "sends spikes, takes outputs"
+                if program.graph.takes_spikes
+                else "embedding look-up and sampling",
                 "macs": 0,
             }
         found[name] = row | {"n_cores": cores[name]}
@@ -86,11 +93,22 @@ def check_mapped(graph: Graph) -> None:
         raise Unsupported(what, where=stage.name, fix="kernels.canonical.execute runs the graph")
 
 
+def layer_kind(name: str) -> str:
+    """'layers.12.gate_up' -> 'gate_up': what the layers have in common."""
+    return re.sub(r"^layers\.\d+\.", "", name)
+
+
+def layer_of(name: str) -> int | None:
+    """'layers.12.gate_up' -> 12; None outside the layers."""
+    found = re.match(r"layers\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
 def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Operations that differ in their layer only as one row: macs and n_cores are added up."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, operation in found.items():
-        kind = re.sub(r"^layers\.\d+\.", "", name)
+        kind = layer_kind(name)
         same = rows.setdefault(
             (kind, operation["where"], operation["why"]),
             {
@@ -116,7 +134,7 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
         "kind": "linear",
         "where": CROSSBAR if crossbar else EVENTS,
         "why": _DENSE if site.threshold == "absmax16" else spiking,
-        "macs": linear.n_pre * linear.n_post,
+        "macs": linear.macs,
         "site": site.name,
         "threshold": site.threshold,
         "coding": program.codings[site.name][0],
@@ -124,8 +142,11 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    row = {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
-    return row if isinstance(stage, Logits | Router) else row | {"site": stage.site}
+    where = ON_HOST if isinstance(stage, SpikeInput) else NEURONS
+    why = _STAGES[type(stage)].format(neuron=getattr(stage, "neuron", ""))
+    row = {"kind": stage.kind, "where": where, "why": why, "macs": 0}
+    sites = feeds(stage)
+    return row | {"site": sites[0]} if sites else row
 
 
 def _cores(program: Program) -> dict[str, int]:

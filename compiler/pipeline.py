@@ -1,6 +1,6 @@
 """From a checkpoint to a verified program, in plain lines: pass, then its verifier."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler import graph as graphs
 from compiler import weights
+from compiler.audit import graph as graphs
 from compiler.budget import Budget
+from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
 from compiler.operations import check_mapped
@@ -29,7 +30,7 @@ from compiler.passes.bounds import bounds
 from compiler.passes.nets import nets_of
 from compiler.passes.traffic import messages
 from compiler.program import Program, Prompt, from_arrays
-from compiler.statistics import shipped_profile
+from compiler.statistics import shipped_profile, spiking_network
 from compiler.tasks import Dataflow
 from compiler.text import Text
 from hw_models.chip import Chip, load_chip
@@ -39,6 +40,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
+TOKENS = 64
 STEPS = (
     *("read", "encode", "tile", "dataflow"),
     *("pack", "partition", "board", "place", "route", "schedule"),
@@ -51,43 +53,84 @@ def compile_model(
     path: str | Path | None = None,
     target: str = "loihi-like",
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     preset: str | None = None,
     prompt: bytes | str | Sequence[int] | None = None,
-    tokens: int = 64,
+    tokens: int | None = None,
     context: int | None = None,
+    stepping: Stepping | None = None,
     overrides: Mapping[str, str] | None = None,
     budget: Budget | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Map a model onto a target: a checkpoint, or without weights a config.json or a preset.
+    """Map a model onto a target, with its weights if it has any; arguments as in map_model.
 
-    prompt: text or token ids. context: as in frontends.read.read_model. out: write the program
-    there, block by block, and return it as it is read from there; memory then holds no more than
-    some blocks of weights, and else all of them. Raises BadInput (files, values), Unsupported
-    (model, coding), DoesNotFit (limits).
+    out: write the program there, block by block, and return it as it is read from there; memory
+    then holds no more than some blocks of weights, and else all of them.
+    """
+    report = progress or (lambda step, done, total: None)
+    program, source = map_model(
+        path,
+        target,
+        coding=coding,
+        k=k,
+        preset=preset,
+        prompt=prompt,
+        tokens=tokens,
+        context=context,
+        stepping=stepping,
+        overrides=overrides,
+        budget=budget,
+        progress=report,
+    )
+    if out is None:
+        return with_weights(program, source.tensors, report)
+    return save(program, source.tensors, out, report)
+
+
+def map_model(
+    path: str | Path | None = None,
+    target: str = "loihi-like",
+    *,
+    coding: str | None = None,
+    k: float | None = None,
+    preset: str | None = None,
+    prompt: bytes | str | Sequence[int] | None = None,
+    tokens: int | None = None,
+    context: int | None = None,
+    stepping: Stepping | None = None,
+    overrides: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> tuple[Program, Source]:
+    """A program without weights, and where these are: a checkpoint, a NIR graph, a config.json or
+    a preset.
+
+    prompt: text or token ids. context, stepping: as in frontends.read.read_source. Raises BadInput
+    (files, values), Unsupported (model, coding), DoesNotFit (limits), Usage for a choice the model
+    does not have.
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
     if path is not None and preset is None:
-        source = read_source(Path(path), context)
+        source = read_source(Path(path), context, stepping)
     elif preset is not None and path is None:
-        source = read_preset(preset, context)
+        source = read_preset(preset, context, stepping)
     else:
         what = "no model" if path is None else "two models"
         raise Usage(what, where="MODEL and --preset", fix="give one of them")
-    chosen = Prompt(_ids(source, prompt), tokens)
+    chosen = None
+    if source.graph.takes_spikes:
+        _check_no_options({"--prompt": prompt, "--tokens": tokens, "--context": context})
+    else:
+        chosen = Prompt(_ids(source, prompt), TOKENS if tokens is None else tokens)
     program = map_graph(
         source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
     )
-    program = replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8))
-    if out is None:
-        return with_weights(program, source.tensors, report)
-    write_program(program, source.tensors, out, report)
-    return Program.read(out)
+    return replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8)), source
 
 
 def compile_graph(
@@ -95,16 +138,15 @@ def compile_graph(
     tensors: Mapping[str, Tensor] | None,
     chip: Chip,
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph, and its tensors if there are any; arguments as in map_graph."""
     program = map_graph(
-        graph, chip, coding=coding, k=k, prompt=prompt, dead=dead, budget=budget, report=report
+        graph, chip, coding=coding, k=k, prompt=prompt, budget=budget, report=report
     )
     return with_weights(program, tensors, report)
 
@@ -120,29 +162,33 @@ def with_weights(
     return replace(program, **from_arrays(program.graph, arrays))
 
 
-def write_program(
+def save(
     program: Program, tensors: Mapping[str, Tensor] | None, path: Path, report: Progress
-) -> None:
-    """Write the program with weights that never are in memory as a whole."""
+) -> Program:
+    """Write the program with weights that never are in memory as a whole, and read it back."""
     if tensors is None:
         program.write(path)
     else:
         pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
         program.write(path, weights.forms(program.graph, tensors), pieces)
+    return Program.read(path)
 
 
 def map_graph(
     graph: Graph,
     chip: Chip,
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph onto a chip, without weights; `dead` cores (physical numbers) stay unused."""
+    """Map a graph onto a chip, without weights."""
+    if graph.takes_spikes:
+        _check_no_options({"--coding": coding, "--k": k, "--prompt": prompt})
+        coding = "binary"
+    coding, k = "bitwise" if coding is None else coding, 3.0 if k is None else k
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -153,10 +199,10 @@ def map_graph(
 
     graphs.verify(graph)
     check_mapped(graph)
-    statistics = shipped_profile()
+    statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     budget = budget or Budget()
     begin()
-    encoding.check_abilities(chip)
+    encoding.check_abilities(chip, graph)
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
@@ -171,16 +217,16 @@ def map_graph(
     packed = packing.pack(flow, chip)
     packing.verify(packed, flow, chip)
     begin()
-    parts = partitioning.partition(packed, chip, dead)
-    partitioning.verify(parts, packed, chip, dead)
+    parts = partitioning.partition(packed, chip)
+    partitioning.verify(parts, packed, chip)
     begin()
     weigh = messages(graph, codes, chip, statistics)
     nets = nets_of(flow, packed, weigh)
     boarded = boarding.on_board(parts, nets, budget)
     boarding.verify(boarded, nets)
     begin()
-    placed = placing.place(boarded.parts, nets, chip, budget, dead)
-    placing.verify(placed, boarded.parts, chip, dead)
+    placed = placing.place(boarded.parts, nets, chip, budget)
+    placing.verify(placed, boarded.parts, chip)
     begin()
     trees = routing.route(flow, packed, placed)
     routing.verify(trees, flow, packed, placed)
@@ -209,8 +255,13 @@ def map_graph(
             "origin": statistics.origin,
             "sha256": statistics.sha256,
             "spikes_per_channel": {c.site: statistics.rate(c.coding, c.dense) for c in codes},
+            "active_share": {c.site: statistics.active_share(c.dense) for c in codes},
+            "mean_count": {c.site: statistics.mean_count for c in codes},
+            "symbols": {
+                c.site: statistics.symbols(c.coding, c.dense, graph.site(c.site).n) for c in codes
+            },
         },
-        prompt=prompt or Prompt(_default_ids(Text(graph.vocab)), 64),
+        prompt=prompt if prompt or graph.takes_spikes else _default_prompt(graph),
         tables=tables,
         source={"model": graph.model},
     )
@@ -223,11 +274,26 @@ def _ids(source: Source, prompt: bytes | str | Sequence[int] | None) -> tuple[in
     return _default_ids(text) if prompt is None else text.ids(prompt)
 
 
+def _default_prompt(graph: Graph) -> Prompt:
+    return Prompt(_default_ids(Text(graph.vocab)), TOKENS)
+
+
 def _default_ids(text: Text) -> tuple[int, ...]:
     """Ids of DEFAULT_PROMPT; none where there is no text, or not this one."""
     if text.kind == "ids" or (text.kind == "bytes" and max(DEFAULT_PROMPT) >= text.vocab):
         return ()
     return text.ids(DEFAULT_PROMPT)
+
+
+def _check_no_options(options: Mapping[str, object]) -> None:
+    """A network of spiking neurons leaves nothing to choose: its spikes are 0 or 1."""
+    for name, value in options.items():
+        if value is not None:
+            raise Usage(
+                "a network of spiking neurons has no counts to code and no text to start from",
+                where=name,
+                fix=f"leave out {name}; sbsim run takes --spikes",
+            )
 
 
 def _check_options(k: float, prompt: Prompt | None) -> None:

@@ -49,6 +49,7 @@ class Task:
     neurons     (first, n) of the linear whose partial sums arrive here, if any
     gathers     its firing delivers operands of the stage's float function
     channels    (first, n) of the site encoded here, if any
+    encodes     whether they are coded here; False: they are spikes already
     work        vector work by event kind; `ring_work` once more per token in the ring
     """
 
@@ -61,6 +62,7 @@ class Task:
     neurons: tuple[int, int] | None = None
     gathers: bool = False
     channels: tuple[int, int] | None = None
+    encodes: bool = True
     on_host: bool = False
     work: Mapping[str, int] = field(default_factory=dict)
     ring_work: Mapping[str, int] = field(default_factory=dict)

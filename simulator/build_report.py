@@ -7,19 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compiler.operations import layer_kind
 from hw_models.chip import Chip, chip_from_text
 from hw_models.cost import Range
 from hw_models.device import load_device
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
 from hw_models.ledger import ledger, static_of
+from hw_models.si import share, si
 from simulator.baselines import FORMATS, build_baselines, variants
 from simulator.density import densities
-from simulator.linears import SYNOPS, flat, layer_kind, linears, tokens_in
+from simulator.linears import SYNOPS, flat, linears, tokens_in
 from simulator.paper import PaperTable, paper_table, target_steps
 from simulator.report_data import Events, Mapped, PhaseReport, Report, headline_phase
 from simulator.result import Phase, Run
-from simulator.si import share, si
 
 
 def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams: int = 1) -> Report:
@@ -139,6 +140,19 @@ def _mapping(run: Run) -> tuple[Mapped, ...]:
     )
 
 
+def _model_notes(run: Run) -> tuple[str, str]:
+    """What runs on the host, and how the model was read."""
+    if run.unit == "step":
+        return (
+            "Spikes come from the host and go back to it; only the bits carried are counted.",
+            f"Model profile '{run.profile}', {run.coding} spikes; batch 1.",
+        )
+    return (
+        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
+        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+    )
+
+
 def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[str, ...]:
     """What a reader must know before quoting a number of this report."""
     source, grade = chip.sources["static_power"]
@@ -149,8 +163,7 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         f"Static energy: {run.n_chips} x {si(chip.static_power.nominal, 'W')} (chips that hold a "
         f"tile) x wall time, over {shared}. "
         f"Source: {source} ({grade}).",
-        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
-        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+        *_model_notes(run),
     ]
     if run.sync == "barrier":
         source, grade = chip.sources["timing.barrier_ps"]

@@ -6,6 +6,7 @@ token) on the gathered vector, with the very functions the canonical executor us
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Logits, Site, Stage
+from compiler.graph import Site, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
@@ -26,13 +27,9 @@ from simulator.hot import state as hot
 from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import (
-    enlarged,
-    fixed_arrays,
-    fresh_state,
-    head_site,
-    margin_of,
-)
+from simulator.machine import enlarged, fixed_arrays, fresh_state, head_site, margin_of
+from simulator.population import ONE, Block, Outputs, blocks
+from simulator.spikes import checked
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
@@ -45,7 +42,8 @@ class Trajectory:
     """What came out of the engine, token by token.
 
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
-    logits_ps[token]: of tokens whose head ran.
+    logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
+    or membranes.
     """
 
     activity: Activity = field(default_factory=Activity)
@@ -55,7 +53,8 @@ class Trajectory:
 
 
 class Simulation:
-    """One sequence on one program. Feed it tokens; it yields logits with their times.
+    """One sequence on one program. Feed it tokens (or steps of spikes); it yields logits (or the
+    last stage's outputs) with their times.
 
     slots: token slots per core (at most the target's); sync: None for the target's;
     first_logits: the first token whose head runs (the last of the prompt is enough to sample);
@@ -102,7 +101,9 @@ class Simulation:
             linear.name: (linear, _columns(self.fixed.linear[i, hot.L_OFFSET], linear.n_post))
             for i, linear in enumerate(program.graph.linears)
         }
-        self._tokens: list[int] = []
+        self._tokens: list[int | NDArray[np.uint8]] = []
+        self._blocks = blocks(program)
+        self._outputs: dict[tuple[int, int], Outputs] = {}
         self._memory: dict[object, object] = {}
         self._v_th: dict[tuple[str, int], Tensor] = {}
         self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
@@ -124,21 +125,29 @@ class Simulation:
         """Barriers that have fallen; 0 under dataflow."""
         return max(0, int(self.state.reg[hot.R_STEPS]))
 
-    def start(self, token: int, time_ps: int) -> None:
-        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id.
+    def start(self, token: int | NDArray[np.integer], time_ps: int) -> None:
+        """The host sends a token's embedding, or a time step's spikes, at `time_ps`.
 
         Under barrier sync one leaves per step: a token that is started while others wait
-        leaves after them, whatever `time_ps`.
+        leaves after them, whatever `time_ps`. BadInput for an unknown token id, and for what is
+        not 0 or 1 per channel.
         """
+        if self.program.graph.takes_spikes:
+            spikes = checked(np.asarray(token)[None], self.program.graph, first=self.started)
+            self._tokens.append(spikes[0])
+        else:
+            self._tokens.append(self._known(token))
+        self._make_room()
+        start_token(self.fixed, self.state, self.embed, self.started, time_ps)
+        self.started += 1
+
+    def _known(self, token: Any) -> int:
         if not 0 <= token < self.program.graph.vocab:
             raise BadInput(
                 f"token id {token}; the vocabulary has {self.program.graph.vocab}",
                 where=f"token {self.started}",
             )
-        self._tokens.append(token)
-        self._make_room()
-        start_token(self.fixed, self.state, self.embed, self.started, time_ps)
-        self.started += 1
+        return int(token)
 
     def _make_room(self) -> None:
         reg = self.state.reg
@@ -191,8 +200,10 @@ class Simulation:
         reg = self.state.reg
         queue = self.state.ready[: reg[hot.R_READY]].tolist()
         reg[hot.R_READY] = 0
-        for what, index, token, ps in queue:
-            if what == hot.STAGE:
+        for what, index, token, ps, task in queue:
+            if task in self._blocks and what == hot.STAGE:
+                self._block(self._blocks[task], index, token)
+            elif what == hot.STAGE:
                 self._stage(self.program.graph.stages[index], index, token)
             else:
                 self.found.logits_ps[token] = ps
@@ -205,10 +216,11 @@ class Simulation:
         x = STAGES[stage.kind](
             stage, self._vectors, self._memory, self._operand(stage, token, row), token
         )
-        if isinstance(stage, Logits):
+        sites = feeds(stage)
+        if not sites:
             self.found.logits[token] = x.numpy()
             return
-        position, site, columns = self._sites[stage.site]
+        position, site, columns = self._sites[sites[0]]
         if site.name == self._head_site and token < self.first_logits:
             self._memory.pop(("x", token), None)
             return
@@ -217,6 +229,32 @@ class Simulation:
         v_th = encode(site, x, self.program.k, token, counts)
         self._v_th[site.name, token] = torch.tensor(v_th)
         self.found.activity.add(site.name, counts.copy(), v_th)
+
+    def _block(self, block: Block, index: int, token: int) -> None:
+        """One block of a population for one step; its spikes go back to the engine."""
+        state, stage = self.state, block.stage
+        row = token % state.stage_left.shape[1]
+        state.stage_left[index, row] = state.stage_all[index]
+        linear, columns = self._operands[stage.linear]
+        sums = state.stage_sums[row, columns][block.own].copy()
+        x = block.step(sums, token)
+        if stage.site is not None:
+            position, _, channels = self._sites[stage.site]
+            self._check_sent(position, token)
+            state.counts[row, channels][block.own] = x
+        whole = self._outputs.setdefault((index, token), Outputs.none(stage.n))
+        if not whole.add(block, sums, x):
+            return
+        del self._outputs[index, token]
+        self._taken_v_th(linear.site, stage, token)
+        if self.keep_sums:
+            self.found.sums.setdefault(linear.name, []).append(whole.sums)
+        if stage.site is not None:
+            self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
+        if index == len(self.program.graph.stages) - 1:
+            self.found.logits[token] = whole.x
+        elif stage.site is not None:
+            self._v_th[stage.site, token] = ONE
 
     def _check_sent(self, site: int, token: int) -> None:
         """Counts share a row with those of a token before, which must have been sent by now."""
@@ -231,21 +269,28 @@ class Simulation:
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
+        if isinstance(stage, SpikeInput):
+            return torch.from_numpy(self._tokens[token].astype(np.float32))
         if stage.linear is None:
             return torch.from_numpy(self.program.embed(self._tokens[token]))
         linear, columns = self._operands[stage.linear]
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
             self.found.sums.setdefault(stage.linear, []).append(sums)
-        v_th = self._v_th.pop((linear.site, token), None)
+        v_th = self._taken_v_th(linear.site, stage, token)
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+
+    def _taken_v_th(self, site: str, stage: Stage, token: int) -> Tensor:
+        """V_th of a token's spikes, whose sums are complete."""
+        v_th = self._v_th.pop((site, token), None)
         if v_th is None:
             stages = self.program.graph.stages
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
             raise Bug(
-                f"sums are complete before {linear.site} has spiked",
+                f"sums are complete before {site} has spiked",
                 where=f"{self._place(home)}, token {token}",
             )
-        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+        return v_th
 
     def _check_finished(self) -> None:
         """An empty queue with an open (operation, token) is an error that names it."""
@@ -338,6 +383,9 @@ def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32
     The Numba twin, so that equality with the canonical executor compares two implementations.
     """
     values = x.numpy()
+    if site.threshold == "spikes":
+        counts[:] = values
+        return np.float32(1)
     if site.threshold == "absmax16":
         v_th, status = absmax16_count(values, counts)
     else:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from compiler.audit.limits import uses
 from compiler.audit.tables import check_tables
+from compiler.operations import layer_kind, layer_of
 from compiler.program import HOST, TILE, Program
-from simulator.linears import layer_kind
 from simulator.map_traffic import Pairs, traffic
 
 F64 = NDArray[np.float64]
@@ -122,7 +122,7 @@ def floorplan(program: Program) -> Floorplan:
         names=tuple(program.task_names[i] for i in order),
         ways=Pairs(place[found.ways.left], found.ways.right),
         reached=Pairs(place[found.reached.left], place[found.reached.right]),
-        layers=tuple(_layer(name) for name in program.ops),
+        layers=tuple(-1 if (n := layer_of(name)) is None else n for name in program.ops),
         kinds=tuple(re.sub(r"\d+", "*", layer_kind(name)) for name in program.ops),
     )
 
@@ -145,8 +145,3 @@ def _foremost(program: Program, core: I64, n_cores: int, tiles: bool) -> I64:
     found = np.full(n_cores, len(program.ops), np.int64)
     found[cores] = t.task_op[ordered[first]]
     return found
-
-
-def _layer(operation: str) -> int:
-    layer = re.match(r"layers\.(\d+)\.", operation)
-    return int(layer[1]) if layer else -1

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.events import LINKS, MESSAGES
+from hw_models.files import write_text
+from hw_models.si import share, si, whole
 from simulator.map_data import Floorplan
 from simulator.map_summary import totals
-from simulator.page import environment, write_page
-from simulator.si import share, si, whole
+from simulator.page import environment
 
 ALIGN: Final = 8  # bytes: what the widest typed array asks for
 
@@ -34,7 +35,7 @@ def render_map(plan: Floorplan, found: Mapping[str, Any], path: Path) -> None:
         "head": head(plan) | {"columns": directory},
         "data": data,
     }
-    write_page(templates.get_template("map.html").render(view), path)
+    write_text(path, templates.get_template("map.html").render(view))
 
 
 def _count(value: float) -> str:
@@ -56,6 +57,7 @@ def head(plan: Floorplan) -> dict[str, Any]:
             {"name": x.resource, "limit": x.most, "of": x.of, "unit": "B" if x.in_bytes else ""}
             for x in plan.limits
         ],
+        "unit": plan.program.graph.unit,
         "ops": plan.program.ops,
         "layers": plan.layers,
         "kinds": plan.kinds,

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from hw_models.events import LINKS, MESSAGES
 from hw_models.mesh import STEP, Mesh
+from hw_models.si import share, si, whole
 from simulator.map_data import F64, Floorplan
-from simulator.si import share, si, whole
 
 WIDTH = 100
 BUSIEST = 12
@@ -26,7 +26,7 @@ BETWEEN = {
 
 
 def summary(plan: Floorplan) -> dict[str, Any]:
-    """Plain JSON values. Bits are expected, per decoded token; memories in bytes."""
+    """Plain JSON values. Bits are expected, per decoded token or step (unit); memories in bytes."""
     program = plan.program
     bits = {name: _bits(plan, name) for name in BETWEEN}
     return {
@@ -34,6 +34,7 @@ def summary(plan: Floorplan) -> dict[str, Any]:
         "profile": program.graph.profile,
         "target": program.chip.name,
         "title": program.chip.title,
+        "unit": program.graph.unit,
         "coding": program.coding,
         "k": program.k,
         "has_weights": program.has_weights,
@@ -118,7 +119,9 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
-    names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
+    names = f"profile {found['profile']}, {found['coding']}"
+    if found["unit"] == "token":
+        names += f", k = {found['k']:g}"
     title = f"{found['model']} on {found['target']} ({names})"
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     table = Table(box=None, show_header=False)
@@ -127,20 +130,20 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     out.print(table)
     out.print(_table("How full the cores are", ("", "mean", "most", "limit"), _full(found)))
     links = ((row["where"], si(row["bits"], "bit")) for row in found["busiest_links"])
-    out.print(_table("Busiest links (expected, per token)", ("", "bits"), links))
+    out.print(_table(f"Busiest links (expected, per {found['unit']})", ("", "bits"), links))
 
 
 def totals(found: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, value) in words."""
-    on = found["bits_on_links"]
+    on, each = found["bits_on_links"], f"per {found['unit']}"
     rows = [("chips, cores", f"{whole(found['n_chips'])}, {whole(found['n_cores'])}")]
     if on["chip"]:
-        rows.append(("bits on chip links", f"{si(on['chip'], 'bit')} per token"))
-    rows.append(("bits x links of the mesh", f"{si(on['mesh'], 'bit')} per token"))
+        rows.append(("bits on chip links", f"{si(on['chip'], 'bit')} {each}"))
+    rows.append(("bits x links of the mesh", f"{si(on['mesh'], 'bit')} {each}"))
     sent, got = found["messages_sent"], found["messages_received"]
     for kind, n in sent.items():
         cores = f"{got.get(kind, 0) / n:.1f} cores each"
-        rows.append((f"{kind} messages", f"{whole(n)} per token, to {cores}"))
+        rows.append((f"{kind} messages", f"{whole(n)} {each}, to {cores}"))
     return rows
 
 

@@ -1,10 +1,11 @@
 """The canonical executor on a compiled program, and the comparison of `sbsim run --check`."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from compiler.graph import Logits
+from compiler.graph import feeds
 from compiler.program import Program, widened
 from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
@@ -26,7 +27,7 @@ def numbers_of(program: Program) -> Numbers:
 def compare(
     program: Program,
     found: Trajectory,
-    tokens: Sequence[int],
+    tokens: Sequence[Any],
     report: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> None:
     """Every count, threshold, sum and logit must be equal; GateFailed names the first other.
@@ -44,8 +45,7 @@ def compare(
                 row = token - head_from * (stage.linear == head.name)
                 equal = row < 0 or (found.sums[stage.linear][row] == want.sums[stage.linear]).all()
                 _expect(equal, "sums", f"{stage.linear}, token {token}")
-            if not isinstance(stage, Logits):
-                site = stage.site
+            for site in feeds(stage):
                 row = token - head_from * (site == head.site)
                 equal = row < 0 or (
                     (found.activity.counts[site][row] == want.counts[site]).all()

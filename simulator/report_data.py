@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from math import fsum
 from typing import Any, Final
 
+from compiler.operations import layer_kind
 from hw_models.cost import Range
 from hw_models.ledger import Ledger
 from simulator.baselines import Baseline
 from simulator.density import Density
-from simulator.linears import layer_kind
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
@@ -49,6 +49,11 @@ class PhaseReport:
     events: Events
     ledger: Ledger
     baselines: tuple[Baseline, ...]
+
+    @property
+    def unit(self) -> str:
+        """What `tokens` counts: tokens, or time steps of spiking neurons."""
+        return "step" if self.name == "steps" else "token"
 
     @property
     def steps_per_token(self) -> float:
@@ -93,6 +98,7 @@ class PhaseReport:
         """Joules per token and pJ per MAC side by side, for this run and every baseline."""
         return {
             "name": self.name,
+            "unit": self.unit,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "steps_per_token": self.steps_per_token,

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from compiler.activity import Activity
+from compiler.operations import layer_kind
 from hw_models.cost import Range
+from hw_models.files import write_text
 from hw_models.ledger import STATIC
+from hw_models.si import change, interval, share, si, whole
 from simulator.baselines import ON_CHIP
-from simulator.linears import SYNOPS, layer_kind
-from simulator.page import environment, write_page
+from simulator.linears import SYNOPS
+from simulator.page import environment
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
-from simulator.si import change, interval, share, si, whole
 from simulator.tables import (
     ALL_LEVELS,
     LEVEL_NAMES,
@@ -85,7 +87,7 @@ def render_html(
         "share": share,
         "layers": layer_kind,
     }
-    write_page(templates.get_template("report.html").render(view), path)
+    write_text(path, templates.get_template("report.html").render(view))
 
 
 def _micro(text: str) -> str:
@@ -188,10 +190,17 @@ def _rasters(report: Report, run: Run, activity: Activity | None) -> list[dict[s
             "raster": one,
             "image": "data:image/png;base64," + base64.b64encode(png(one)).decode(),
             "mean": _mean(one),
-            "prompt": min(100.0, 100.0 * report.prompt_tokens / max(1, one.tokens)),
+            "prompt": _prompt_share(report, one),
         }
         for one in drawn
     ]
+
+
+def _prompt_share(report: Report, drawn: Raster) -> float:
+    """Percent of the tokens that are prompt; time steps have no end of a prompt to mark."""
+    if report.main.unit == "step":
+        return 100.0
+    return min(100.0, 100.0 * report.prompt_tokens / max(1, drawn.tokens))
 
 
 def _mean(drawn: Raster) -> float:

@@ -228,8 +228,9 @@ def _check_sinks(program: Program, owner: I64) -> None:
     kind, n, residue = carries[owner].T
     task = t.sink_task
     _hold(_inside(task, len(names)), "unknown sink", names, t.tree_task[owner])
-    tile = t.task_kind[task] == TILE
-    _hold(tile == (kind == SPIKE), "spikes go to tiles, all else to vector tasks", names, task)
+    tile, host = t.task_kind[task] == TILE, t.task_kind[task] == HOST
+    goes = (kind == SPIKE) & (tile | host) | (kind != SPIKE) & ~tile
+    _hold(goes, "spikes go to tiles or the host, all else to vector tasks", names, task)
     base = np.where(kind == SPIKE, -t.task_pre[task], -t.task_neuron_lo[task])
     _hold(t.sink_base == np.where(kind == VALUE, 0, base), "a shifted sink", names, task)
 
@@ -245,7 +246,7 @@ def _check_sinks(program: Program, owner: I64) -> None:
     sometimes = arriving(np.where(residue < 0, 0, units))
     _hold(t.task_extra == sometimes, "awaits another number than it is sent", names, every)
     axons = np.where(t.task_kind == TILE, t.task_n_pre, 0)
-    driven = arriving(np.where(kind == SPIKE, n, 0))
+    driven = arriving(np.where((kind == SPIKE) & tile, n, 0))
     _hold(axons == driven, "axons that no channel drives", names, every)
 
 

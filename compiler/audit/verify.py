@@ -122,7 +122,8 @@ def _places(program: Program) -> Check:
         return Check("cores exist", looked, said)
     if held.max(initial=0) > usable:
         return Check("cores exist", looked, f"{int(held.max())} on a chip of {usable}")
-    return Check("cores exist", looked)
+    dead = np.intersect1d(cores, np.array(program.chip.layout.dead_cores, np.int64))
+    return Check("cores exist", looked, f"core {int(dead[0])} is dead" if dead.size else "")
 
 
 def _routes(program: Program) -> Iterator[Check]:

@@ -3,12 +3,25 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from compiler.graph import Gla, Graph, Linear, Logits, Residual, Router, Stage, Swiglu, Window
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Population,
+    Residual,
+    Router,
+    SpikeInput,
+    Stage,
+    Swiglu,
+    Window,
+)
 from compiler.passes import arrays
 from compiler.passes.aspect import tile_state_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
 from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
 from compiler.passes.plan import Plan
+from compiler.passes.population import population_blocks, readout, spike_input
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
 from hw_models.errors import Bug
@@ -31,8 +44,10 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
         carriers = _stage(plan, stage, carriers)
         if stage.linear is not None:
             plan.partials(stage.linear)
-        if not isinstance(stage, Logits | Router):
-            linear = driven[stage.site]
+        if isinstance(stage, Population) and stage is graph.stages[-1]:
+            readout(plan, stage)
+        elif not isinstance(stage, Logits | Router):
+            linear = driven[str(stage.site)]
             _tiles(plan, linear, of[linear.name])
     return plan.finish()
 
@@ -49,6 +64,10 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             swiglu_blocks(plan, stage)
         case Logits():
             logits_blocks(plan, stage)
+        case SpikeInput():
+            spike_input(plan, stage, carriers[0])
+        case Population():
+            population_blocks(plan, stage)
         case _:
             raise Bug(f"no blocks for {stage.kind}", where=stage.name)  # operations.check_mapped
     return carriers
@@ -84,7 +103,9 @@ def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
         for a, b in pairwise(cuts):
             reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
                             for t in ts)  # fmt: skip
-            plan.nets.append(Net(source, "spike", a, b - a, reached))
+            # without multicast, a message of its own for each; a core has one tile of a linear
+            each = (reached,) if plan.chip.abilities.multicast else tuple((t,) for t in reached)
+            plan.nets += [Net(source, "spike", a, b - a, to) for to in each]
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:

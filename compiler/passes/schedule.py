@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Graph
+from compiler.graph import Graph, feeds
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Trees, core_of_task
@@ -39,7 +39,7 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
     if task.neurons is not None and task.gathers:
         work["neuron_update"] = task.neurons[1]
-    if task.channels is not None:
+    if task.channels is not None and task.encodes:
         work["encode"] = task.channels[1]
     return work, dict(task.ring_work)
 
@@ -146,6 +146,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     for i, (task, sends) in enumerate(zip(flow.tasks, periods, strict=True)):
         ring, tile = task.ring, task.tile
         index, stage = stages.get(task.op, (-1, None))
+        site = feeds(stage)[0] if stage and task.channels else None
         # a task that only adds sums up belongs to their linear's operation
         linear = stage.linear if stage and task.neurons else task.op
         work, per_token = static_work(task)
@@ -166,7 +167,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 *neurons,
                 *((tile.pre, tile.n_pre) if tile else (0, 0)),
                 *(task.channels or (0, 0)),
-                sites[stage.site] if stage and task.channels and hasattr(stage, "site") else -1,
+                sites[site] if site else -1,
                 state_of[i],
             )
         )

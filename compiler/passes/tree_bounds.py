@@ -82,14 +82,17 @@ class _Cuts:
         return cls(*(np.zeros((height, width)) for _ in range(4)))
 
     def add(self, x: I64, y: I64, bits: float) -> None:
-        """A net: its source, then its sinks, all on different chips."""
+        """A net: its source, then its sinks; the host is on the first chip."""
+        away = (x != x[0]) | (y != y[0])
+        if not away.any():
+            return
         sinks = np.zeros(self.into_chip.shape, bool)
-        sinks[y[1:], x[1:]] = True
+        sinks[y[away], x[away]] = True
         self.into_chip[sinks] += bits
         self.out_of_chip[y[0], x[0]] += bits
         some_inside = np.logical_or.accumulate(np.logical_or.accumulate(sinks, 0), 1)
         some_outside = np.ones_like(sinks)
-        some_outside[int(y[1:].max()) :, int(x[1:].max()) :] = False
+        some_outside[int(y[away].max()) :, int(x[away].max()) :] = False
         source_inside = np.zeros_like(sinks)
         source_inside[y[0] :, x[0] :] = True
         self.into_corner[some_inside & ~source_inside] += bits

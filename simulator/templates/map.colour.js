@@ -60,12 +60,13 @@ function scaleOf(values, shape) {
 
 // Ways to colour cores: {key, name, group} and either categories or values on a scale.
 function modesOf(model) {
-  const traffic = { group: "Traffic per token", unit: "bit", shape: "log" };
+  const traffic = { group: `Traffic per ${model.unit}`, unit: "bit", shape: "log" };
   const full = model.resources.map(({ name, limit, unit, of }, i) => (
     { key: name.replace(/\W+/g, "-"), name, group: "How full", of: model.used(i), shape: "linear", limit, unit, per: of }
   ));
+  const layers = model.layers.some((layer) => layer >= 0) ? [{ key: "layer", name: "Layer", group: "Operation" }] : [];
   return [
-    { key: "layer", name: "Layer", group: "Operation" },
+    ...layers,
     { key: "weights", name: "Weights of", group: "Operation" },
     { key: "work", name: "Vector work of", group: "Operation" },
     ...full,

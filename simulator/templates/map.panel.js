@@ -71,7 +71,7 @@ function wordsOf(model, board) {
     const number = model.core_number[index], onHost = index === model.n, tasks = model.tasksOf(index);
     const place = board.placeOf(board.routerOf(number)), at = `chip ${point(place.chip)} · router ${point(place.router)}`;
     const flow = (name, counts, bits, way, others) => element("p", [
-      element("b", name), ` ${messages(model.messages.map((_, i) => counts(i)[index]))} per token`,
+      element("b", name), ` ${messages(model.messages.map((_, i) => counts(i)[index]))} per ${model.unit}`,
       element("br", ""), `${si(bits[index], "bit")} ${way} `, element("span", places(others), { class: `mark ${way}` }),
     ]);
     return [
@@ -109,7 +109,7 @@ function wordsOf(model, board) {
     const at = model.linkAt.get(number);
     return [
       element("h4", linkName(number)),
-      element("p", [element("b", si(model.link_bits[at], "bit")), " per token"]),
+      element("p", [element("b", si(model.link_bits[at], "bit")), ` per ${model.unit}`]),
       element("p", `messages of ${places(model.usersOf(number))}`, { class: "soft" }),
     ];
   }
@@ -122,7 +122,7 @@ function wordsOf(model, board) {
     return [
       element("h4", `${gate ? "Gateway of chip" : "Chip"} ${point([c, r])}`),
       element("p", plural(cores.length, "core")),
-      element("p", chipLinks.length ? `${sum("chip")} out to other chips and ${sum("next")} in per token` : ""),
+      element("p", chipLinks.length ? `${sum("chip")} out to other chips and ${sum("next")} in per ${model.unit}` : ""),
       element("p", names.slice(0, 6).join(", ") + (names.length > 6 ? " …" : ""), { class: "soft" }),
     ];
   }

@@ -61,8 +61,8 @@ sizes = st.fixed_dictionaries(
 )
 def test_core_sizes_and_dead_cores_change_no_value(sizes, seed, coding, dead):
     graph, tensors, _ = model(seed)
-    chip = load_chip("toy", sizes)
-    program = compile_graph(graph, tensors, chip, coding=coding, dead=frozenset(dead))
+    chip = load_chip("toy", sizes | {"layout.dead_cores": str(sorted(dead))})
+    program = compile_graph(graph, tensors, chip, coding=coding)
     assert not dead & set(program.tables.task_core.tolist())
     assert_equal(prefilled(program, TEXT[:4]), reference(seed)[:4])
 
@@ -76,7 +76,7 @@ def test_any_placement_gives_the_same_values(shuffle):
     graph, tensors, _ = model(0)
     chip = load_chip("toy")
 
-    def scattered(parts, nets, chip, budget, dead=frozenset()):
+    def scattered(parts, nets, chip, budget):
         cores = list(range(1024))
         shuffle.shuffle(cores)
         return placing.Placement(parts.board.mesh, tuple(cores[: len(parts.group_of)]))
