@@ -29,6 +29,7 @@ from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run
 from simulator.spikes import MAKE, checked
 from simulator.trace import Trace, trace_of
+from simulator.workload import Workload
 
 RUNS = Path("runs")
 
@@ -39,6 +40,7 @@ def simulate(
     prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
     spikes: NDArray[np.generic] | None = None,
+    workload: Workload | None = None,
     trace: bool = False,
     check: bool = False,
     slots: int | None = None,
@@ -49,15 +51,16 @@ def simulate(
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
     prompt: text, or token ids. spikes: 0 or 1 of shape [steps, channels], for a network of spiking
-    neurons, and only for one. sync: None for the target's. check: compare every count, sum and
-    logit with the canonical executor (GateFailed). A crossbar whose sums are not exact by
-    definition tells how far they are off in any case.
-    Raises BadInput for a program without weights, for a prompt that is empty or not in the
-    vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is wanted, or
-    the other way round.
+    neurons, and only for one. workload: counts in place of a prompt or spikes (simulator.workload);
+    no weights are needed and nothing is computed. sync: None for the target's. check: compare every
+    count, sum and logit with the canonical executor (GateFailed). A crossbar whose sums are not
+    exact by definition tells how far they are off in any case.
+    Raises BadInput for a program without weights and no workload, for a prompt that is empty or not
+    in the vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is
+    wanted, or the other way round.
     """
     began = time.perf_counter()
-    _check_input(program, spikes, prompt, tokens)
+    _check_input(program, spikes, prompt, tokens, workload, check)
     report = progress or (lambda step, done, total: None)
     rows: list[NDArray[np.int64]] = []
     more = {
@@ -66,7 +69,9 @@ def simulate(
         "trace": rows.append if trace else None,
         "keep_sums": check or not exact(program),
     }
-    if spikes is not None:
+    if workload is not None:
+        simulation, run = _counted(program, workload, more, report)
+    elif spikes is not None:
         fed: Any = checked(spikes, program.graph)
         simulation = Simulation(program, in_flight=UNDER_WAY, **more)
         run = _result(program, simulation, (), [], [run_steps(simulation, fed, report)])
@@ -74,7 +79,7 @@ def simulate(
         simulation, run, fed = _text(program, prompt, tokens, more, report)
     if check:
         compare(program, simulation.found, fed, report)
-    if not exact(program):
+    if workload is None and not exact(program):
         run = replace(run, analog=_analog_error(simulation, fed, report))
     events = trace_of(program, np.concatenate(rows)) if rows else None
     _write(run, simulation, out, events, time.perf_counter() - began)
@@ -86,15 +91,22 @@ def _check_input(
     spikes: NDArray[np.generic] | None,
     prompt: bytes | str | Sequence[int] | None,
     tokens: int | None,
+    workload: Workload | None,
+    check: bool,
 ) -> None:
-    """A program runs with its weights. A network of spiking neurons takes spikes and nothing else;
-    a language model takes text."""
+    """A program runs with its weights, or with counts. A network of spiking neurons takes spikes
+    and nothing else; a language model takes text."""
     name = program.graph.model
+    if workload is not None:
+        if check or not (spikes is prompt is tokens is None):
+            what = f"the workload {workload.name} has counts, no text, spikes or values to check"
+            raise Usage(what, where="--prompt, --spikes, --check", fix="leave them out")
+        return
     if not program.has_weights:
         raise BadInput(
             "the program has no weights: it was compiled from a config alone",
             where=name,
-            fix="compile a checkpoint",
+            fix="compile a checkpoint, or run it with --workload profile",
         )
     if not program.graph.takes_spikes:
         if spikes is not None:
@@ -125,6 +137,24 @@ def _text(
     return simulation, run, (*chosen, *generated[:-1])
 
 
+def _counted(
+    program: Program, workload: Workload, more: dict[str, Any], report: Progress
+) -> tuple[Simulation, Run]:
+    """Run counts: tokens are prefilled and decoded, or steps taken, as of values."""
+    if program.graph.takes_spikes:
+        simulation = Simulation(program, in_flight=UNDER_WAY, workload=workload, **more)
+        steps = np.zeros((workload.tokens, 0), np.uint8)
+        return simulation, _result(
+            program, simulation, (), [], [run_steps(simulation, steps, report)]
+        )
+    first = workload.prompt - 1
+    simulation = Simulation(
+        program, first_logits=first, in_flight=workload.prompt, workload=workload, **more
+    )
+    _, phases = run_text(simulation, (0,) * workload.prompt, workload.tokens, report)
+    return simulation, _result(program, simulation, (), [], phases)
+
+
 def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
     """Token ids to start from; what cannot be run, or could not be told as text, is refused."""
     text = program.text
@@ -145,10 +175,14 @@ def _result(
     phases: list[Phase],
 ) -> Run:
     found, reg = simulation.found, simulation.state.reg
-    if program.graph.takes_spikes:
-        sampled, said = range(phases[0].tokens), _outputs(program, simulation)
+    workload = simulation.workload
+    sampled = range(simulation.first_logits, simulation.started)
+    if workload is not None:
+        said: dict[str, Any] = {"workload": workload.name, "counts_from": workload.origin}
+        said |= {"text": "", "unit": program.graph.unit}
+    elif program.graph.takes_spikes:
+        said = _outputs(program, simulation)
     else:
-        sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
         said = {"text": program.text.decode((*prompt, *generated))}
     return Run(
         model=program.graph.model,

@@ -16,25 +16,27 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Site, SpikeInput, Stage, feeds
+from compiler.graph import Population, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
 from kernels.linear import linear_output
 from kernels.stage import STAGES
-from kernels.threshold import count, threshold
+from simulator.encode import encode
 from simulator.hot import state as hot
-from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import enlarged, fixed_arrays, fresh_state, head_site, margin_of
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
+from simulator.workload import Workload
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
 
 Rows = NDArray[np.int64]
+
+_NONE = np.zeros(0, np.float32)
 
 
 @dataclass(slots=True)
@@ -59,7 +61,8 @@ class Simulation:
     slots: token slots per core (at most the target's); sync: None for the target's;
     first_logits: the first token whose head runs (the last of the prompt is enough to sample);
     trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
-    comparison; in_flight: tokens that will be started before the first of them is finished.
+    comparison; in_flight: tokens that will be started before the first of them is finished;
+    workload: counts instead of values; then tokens are of no matter, and logits are empty.
     """
 
     def __init__(
@@ -72,21 +75,19 @@ class Simulation:
         trace: Callable[[Rows], None] | None = None,
         keep_sums: bool = False,
         in_flight: int = 64,
+        workload: Workload | None = None,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
         if not 1 <= slots <= most:
             more = f", or compile with --set core.token_slots={slots}" if slots > most else ""
-            raise BadInput(
-                f"{slots} token slots; the program was compiled for {most}",
-                where="--slots",
-                fix=f"1 to {most}{more}",
-            )
+            what = f"{slots} token slots; the program was compiled for {most}"
+            raise BadInput(what, where="--slots", fix=f"1 to {most}{more}")
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.sync: Sync = sync or program.chip.sync
-        self.keep_sums = keep_sums
+        self.keep_sums, self.workload = keep_sums, workload
         check_tables(program)
-        self.fixed = fixed_arrays(program, slots, self.sync)
+        self.fixed = fixed_arrays(program, slots, self.sync, workload is None)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -102,14 +103,14 @@ class Simulation:
             for i, linear in enumerate(program.graph.linears)
         }
         self._tokens: list[int | NDArray[np.uint8]] = []
-        self._blocks = blocks(program)
+        self._blocks = {} if workload else blocks(program)
         self._outputs: dict[tuple[int, int], Outputs] = {}
         self._memory: dict[object, object] = {}
         self._v_th: dict[tuple[str, int], Tensor] = {}
         self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
         self._linears = {
             name: (torch.from_numpy(a.row_scale.copy()), torch.from_numpy(a.bias.copy()))
-            for name, a in program.linears.items()
+            for name, a in (program.linears.items() if workload is None else ())
         }
 
     @property
@@ -132,21 +133,20 @@ class Simulation:
         leaves after them, whatever `time_ps`. BadInput for an unknown token id, and for what is
         not 0 or 1 per channel.
         """
-        if self.program.graph.takes_spikes:
+        if self.workload is None and self.program.graph.takes_spikes:
             spikes = checked(np.asarray(token)[None], self.program.graph, first=self.started)
             self._tokens.append(spikes[0])
-        else:
+        elif self.workload is None:
             self._tokens.append(self._known(token))
         self._make_room()
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
     def _known(self, token: Any) -> int:
-        if not 0 <= token < self.program.graph.vocab:
-            raise BadInput(
-                f"token id {token}; the vocabulary has {self.program.graph.vocab}",
-                where=f"token {self.started}",
-            )
+        vocab = self.program.graph.vocab
+        if not 0 <= token < vocab:
+            what = f"token id {token}; the vocabulary has {vocab}"
+            raise BadInput(what, where=f"token {self.started}")
         return int(token)
 
     def _make_room(self) -> None:
@@ -181,7 +181,7 @@ class Simulation:
                 elif why == hot.TRACE_FULL:
                     self.flush_trace()
                 elif why == hot.PAUSE:
-                    yield -1, self.now_ps, np.zeros(0, np.float32)
+                    yield -1, self.now_ps, _NONE
                 else:
                     yield from self._answer()
         finally:
@@ -201,13 +201,15 @@ class Simulation:
         queue = self.state.ready[: reg[hot.R_READY]].tolist()
         reg[hot.R_READY] = 0
         for what, index, token, ps, task in queue:
-            if task in self._blocks and what == hot.STAGE:
+            if what == hot.STAGE and self.workload is not None:
+                self._counted(self.workload, index, token, task)
+            elif task in self._blocks and what == hot.STAGE:
                 self._block(self._blocks[task], index, token)
             elif what == hot.STAGE:
                 self._stage(self.program.graph.stages[index], index, token)
             else:
                 self.found.logits_ps[token] = ps
-                yield token, ps, self.found.logits[token]
+                yield token, ps, self.found.logits.get(token, _NONE)
 
     def _stage(self, stage: Stage, index: int, token: int) -> None:
         """One stage of one token, on the whole vector; its counts go back to the engine."""
@@ -229,6 +231,25 @@ class Simulation:
         v_th = encode(site, x, self.program.k, token, counts)
         self._v_th[site.name, token] = torch.tensor(v_th)
         self.found.activity.add(site.name, counts.copy(), v_th)
+
+    def _counted(self, workload: Workload, index: int, token: int, task: int) -> None:
+        """A stage is due whose counts are known: of all its channels, or of a block of neurons."""
+        state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
+        row = token % state.stage_left.shape[1]
+        state.stage_left[index, row] = state.stage_all[index]
+        own = slice(None)
+        if isinstance(stage, Population):
+            own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
+        for name in feeds(stage):
+            position, _, columns = self._sites[name]
+            first = self.first_logits if name == self._head_site else 0
+            if token < first:
+                continue
+            self._check_sent(position, token)
+            counts, v_th = workload.counts(name, token)
+            state.counts[row, columns][own] = counts[own]
+            if len(self.found.activity.counts.get(name, ())) == token - first:  # first block
+                self.found.activity.add(name, counts, v_th)
 
     def _block(self, block: Block, index: int, token: int) -> None:
         """One block of a population for one step; its spikes go back to the engine."""
@@ -375,22 +396,3 @@ def _too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
 def _columns(first: np.int64, n: int) -> slice:
     """Where a site's counts or a linear's sums lie in a row of the engine's arrays."""
     return slice(int(first), int(first) + n)
-
-
-def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32]) -> np.float32:
-    """V_th of a site's float32[n]; counts int32[n] is written. BadInput for values out of range.
-
-    The Numba twin, so that equality with the canonical executor compares two implementations.
-    """
-    values = x.numpy()
-    if site.threshold == "spikes":
-        counts[:] = values
-        return np.float32(1)
-    if site.threshold == "absmax16":
-        v_th, status = absmax16_count(values, counts)
-    else:
-        v_th, status = mean_abs_count(values, k, counts)
-    if status != OK:
-        count(x, threshold(site.threshold, x, k), site=site.name, token=token)  # raises, by name
-        raise Bug("the encoders disagree on a value's range", where=f"{site.name}, token {token}")
-    return np.float32(v_th)

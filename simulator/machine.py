@@ -27,10 +27,13 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
-def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixed:
+def fixed_arrays(
+    program: Program, slots: int, sync: Sync | None = None, values: bool = True
+) -> Fixed:
     """The engine's read-only side: tables, timing, weights in axon-major tiles.
 
-    sync: None for the target's. BadInput for barrier sync on a target that has no barrier_ps.
+    sync: None for the target's. values: whether sums are formed; without, there are no weights.
+    BadInput for barrier sync on a target that has no barrier_ps.
     """
     t, chip = program.tables, program.chip
     sites, linears = program.graph.sites, program.graph.linears
@@ -48,7 +51,8 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
     task = _task_table(program, slots)
     task[:, h.PS] -= update_ps  # every step has it already
     cores = np.unique(t.task_core)
-    weight, mantissa = _tile_arrays(program, task)
+    weight, mantissa = _tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
+    cell = crossbar_cells(program, task) if values else np.zeros(0, np.uint16)
     return Fixed(
         task=task,
         emit=_columns(t.emit_tree, t.emit_class, t.emit_lo, t.emit_n, t.emit_residue),
@@ -91,6 +95,7 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
                 slots,
                 chip.formats["value"].payload_bits,
                 barrier_ps,
+                values,
             ],
             np.int64,
         ),
@@ -99,7 +104,7 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
         weight=weight,
         mantissa=mantissa,
         array=array_constants(program),
-        cell=crossbar_cells(program, task),
+        cell=cell,
     )
 
 
@@ -227,6 +232,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     array = program.chip.array
     widest = 1 if array is None else 3 + array.columns_per_weight
     n_home = int((slots * t.task_neuron_n)[t.task_kind == VECTOR].sum())
+    valued = bool(fixed.service[h.VALUES])
+    n_sums = int(slots * gathered(program).sum())
     return State(
         reg=reg,
         heap=_zeros(room, 3),
@@ -234,20 +241,20 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         core=_zeros(program.host_core + 1, 3),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
-        values=_zeros(room, int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
+        values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
         values_free=np.arange(room),
         parked=_zeros(room, 3),
         parked_free=np.arange(room),
         queue=np.full((n_tasks, h.PARK, 2), -1, np.int64),
         progress=progress,
         got=_zeros(n_tasks, slots),
-        accumulator=np.zeros(int(slots * gathered(program).sum()), np.int32),
-        bound=_zeros(int((slots * groups).sum())),
-        home=_zeros(n_home),
+        accumulator=np.zeros(n_sums if valued or array else 0, np.int32),
+        bound=_zeros(valued * int((slots * groups).sum())),
+        home=_zeros(valued * n_home),
         row_sums=_zeros(widest * int(t.task_neuron_n.max(initial=1))),
         received=_zeros(t.sink_core.size, slots),
         sent=_zeros(t.emit_tree.size),
-        stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
+        stage_sums=_zeros(ring, valued * sum(lin.n_post for lin in graph.linears)),
         counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),
         stage_left=np.repeat(stage_all[:, None], ring, 1),
         stage_token=np.full((len(graph.stages), ring), -1, np.int64),

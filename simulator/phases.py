@@ -38,14 +38,14 @@ def run_text(
     room = _max_streams(program, end, busy)
     steps = simulation.steps
     phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps)]
-    generated = [int(logits.argmax())]
+    generated = [_sampled(logits)]
     start, before = end, after
     while len(generated) < wanted:
         simulation.start(generated[-1], end)
         for token, ps, found in simulation.advance():
             if token >= 0:
                 logits, end = found, ps
-        generated.append(int(logits.argmax()))
+        generated.append(_sampled(logits))
         report("decode", len(generated), wanted)
     if wanted > 1:
         seen = snapshot(simulation.state).since(before)
@@ -56,6 +56,11 @@ def run_text(
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
+
+
+def _sampled(logits: NDArray[np.float32]) -> int:
+    """The most likely token; any where only counts are known."""
+    return int(logits.argmax()) if logits.size else 0
 
 
 def run_steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progress) -> Phase:

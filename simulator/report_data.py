@@ -159,6 +159,7 @@ class Report:
     assumptions: tuple[str, ...]
     chip: Mapping[str, Any]
     analog: AnalogError | None = None  # what converters and cells of a crossbar changed
+    workload: str = "functional"
 
     @property
     def main(self) -> PhaseReport:

@@ -99,6 +99,16 @@ def read_run(folder: Path) -> Stored:
     return Stored(run, activity, _provenance(folder), (*sums, SUMS, PROVENANCE))
 
 
+def read_activity(path: Path) -> Activity:
+    """The activity of a run folder, checked, or of a table alone."""
+    if path.is_file():
+        return _activity(path)
+    found = read_run(path).activity
+    if found is None:
+        raise BadInput(f"the run has no {ACTIVITY}", where=str(path), fix=_AGAIN)
+    return found
+
+
 def newest_run(folder: Path) -> Path:
     """The run folder inside `folder` that was finished last; BadInput if there is none."""
     found = [p.parent for p in folder.glob(f"*/{SUMS}")] if folder.is_dir() else []

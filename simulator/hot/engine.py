@@ -140,6 +140,8 @@ def serve_spike(f, s, sink, m, now):
     occupy(f, s, sink, m, now, duration)
     s.progress[task, h.ROWS] += rows
     s.received[sink, slot] += times
+    if not service[h.VALUES]:
+        return
     groups, group = row[h.GROUPS], axon >> 7
     drive = payload * times
     at = row[h.BOUND] + slot * groups + group
@@ -174,6 +176,8 @@ def serve_sums(f, s, sink, m, now):
         fail(s.reg, h.E_NO_NEURON, task, token, f.sink[sink, h.S_CORE], first)
         return
     occupy(f, s, sink, m, now, count * f.service[h.PARTIAL_PS])
+    if not f.service[h.VALUES]:
+        return
     base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n + first
     for i in range(count):
         s.home[base + i] += s.values[message[h.M_STORE], i]

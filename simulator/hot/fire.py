@@ -141,10 +141,12 @@ def send_sums(f, s, time, task, e, token):
     end = first + f.emit[e, h.E_N]
     for lo in range(first, end, per):
         n = min(per, end - lo)
-        s.reg[h.R_FREE_VALUES] -= 1
-        store = s.values_free[s.reg[h.R_FREE_VALUES]]
-        for i in range(n):
-            s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
+        store = h.NONE
+        if f.service[h.VALUES]:
+            s.reg[h.R_FREE_VALUES] -= 1
+            store = s.values_free[s.reg[h.R_FREE_VALUES]]
+            for i in range(n):
+                s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
         bits = f.message[h.PARTIAL, h.HEADER] + n * width
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
@@ -202,7 +204,7 @@ def gather(f, s, task, token, time):
     elif s.stage_token[stage, ring] != token:
         fail(s.reg, h.E_RING, task, token, stage, s.stage_token[stage, ring])
     n = f.task[task, h.NEURON_N]
-    if n:
+    if n and f.service[h.VALUES]:
         base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n
         out = f.linear[f.task[task, h.LINEAR], h.L_OFFSET] + f.task[task, h.NEURON_LO]
         for i in range(n):
@@ -254,10 +256,11 @@ def work(f, s, task, token, now):
     s.progress[task, h.NEXT] = token + 1
     s.got[task, token % slots] = 0
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
-    if row[h.KIND] == h.TILE and not f.array.size:
-        close_tile(f, s, task, token)
-    elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
-        pass_on(f, s, task, token)
+    if f.service[h.VALUES]:
+        if row[h.KIND] == h.TILE and not f.array.size:
+            close_tile(f, s, task, token)
+        elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
+            pass_on(f, s, task, token)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, finish)
     return finish

@@ -107,7 +107,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     SLOTS,
     VALUE_BITS,
     BARRIER_PS,  # 0: dataflow
-) = range(10)  # Fixed.service
+    VALUES,  # 0: spikes are counted and timed, sums are not formed
+) = range(11)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
