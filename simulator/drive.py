@@ -27,6 +27,7 @@ from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import enlarged, fixed_arrays, fresh_state, head_site, margin_of
+from simulator.noc import carry_wave, net_of, scratch_of
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
 from simulator.workload import Workload
@@ -62,7 +63,8 @@ class Simulation:
     first_logits: the first token whose head runs (the last of the prompt is enough to sample);
     trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
     comparison; in_flight: tokens that will be started before the first of them is finished;
-    workload: counts instead of values; then tokens are of no matter, and logits are empty.
+    workload: counts instead of values; then tokens are of no matter, and logits are empty;
+    waves: False for the event queue alone, also where a step's messages can do without.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Simulation:
         keep_sums: bool = False,
         in_flight: int = 64,
         workload: Workload | None = None,
+        waves: bool = True,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
@@ -87,7 +90,10 @@ class Simulation:
         self.sync: Sync = sync or program.chip.sync
         self.keep_sums, self.workload = keep_sums, workload
         check_tables(program)
-        self.fixed = fixed_arrays(program, slots, self.sync, workload is None)
+        self._net = net_of(program) if waves and self.sync == "barrier" else None
+        self._scratch = self._net and scratch_of(self._net)
+        in_waves = self._net is not None
+        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -178,6 +184,8 @@ class Simulation:
                     raise self._error()
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
+                elif why == hot.WAVE and self._net and self._scratch:
+                    self.state = carry_wave(self._net, self._scratch, self.fixed, self.state)
                 elif why == hot.TRACE_FULL:
                     self.flush_trace()
                 elif why == hot.PAUSE:

@@ -28,11 +28,16 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def fixed_arrays(
-    program: Program, slots: int, sync: Sync | None = None, values: bool = True
+    program: Program,
+    slots: int,
+    sync: Sync | None = None,
+    values: bool = True,
+    waves: bool = False,
 ) -> Fixed:
     """The engine's read-only side: tables, timing, weights in axon-major tiles.
 
     sync: None for the target's. values: whether sums are formed; without, there are no weights.
+    waves: whether messages of a step go over the links together (simulator.noc); barrier sync only.
     BadInput for barrier sync on a target that has no barrier_ps.
     """
     t, chip = program.tables, program.chip
@@ -51,14 +56,22 @@ def fixed_arrays(
     task = _task_table(program, slots)
     task[:, h.PS] -= update_ps  # every step has it already
     cores = np.unique(t.task_core)
+    owner = tree_of_sink(t)
+    fan_out = np.bincount(owner, minlength=t.tree_root.size)
     weight, mantissa = _tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
     cell = crossbar_cells(program, task) if values else np.zeros(0, np.uint16)
     return Fixed(
         task=task,
         emit=_columns(t.emit_tree, t.emit_class, t.emit_lo, t.emit_n, t.emit_residue),
         tree=_columns(
-            t.tree_root, t.tree_source, t.tree_first_local, t.tree_last_local, _fan_out(program)
+            t.tree_root,
+            t.tree_source,
+            t.tree_first_local,
+            t.tree_last_local,
+            fan_out,
+            _offsets(fan_out)[:-1],
         ),
+        tree_sinks=np.argsort(owner, kind="stable"),
         node=_columns(
             t.node_link, t.node_first_child, t.node_last_child, t.node_first_sink, t.node_last_sink
         ),
@@ -96,10 +109,10 @@ def fixed_arrays(
                 chip.formats["value"].payload_bits,
                 barrier_ps,
                 values,
+                waves and barrier_ps > 0,
             ],
             np.int64,
         ),
-        used_link=np.flatnonzero(t.link_kind >= 0),
         used_core=_columns(cores, np.bincount(t.task_core, update_ps)[cores]),
         weight=weight,
         mantissa=mantissa,
@@ -191,12 +204,6 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
     return weight, mantissa
 
 
-def _fan_out(program: Program) -> I64:
-    """Sinks of every tree, local ones included."""
-    t = program.tables
-    return np.bincount(tree_of_sink(t), minlength=t.tree_root.size).astype(np.int64)
-
-
 def header_bits(program: Program, message: str) -> int:
     """Fixed bits of a message: its header, and for a marker its whole payload."""
     form = program.chip.formats[message]
@@ -204,12 +211,14 @@ def header_bits(program: Program, message: str) -> int:
 
 
 def margin_of(program: Program) -> int:
-    """Most messages a single event can create: an encoder with a spike per bit of every count."""
+    """Most messages a single event can create: an encoder with a spike per bit of every count; or,
+    of a message that is taken in, most of its sinks."""
     t = program.tables
     bits = [31 if program.codings[s.name][0] == "bitwise" else 1 for s in program.graph.sites]
     spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
-    return spikes + int(t.emit_n.max(initial=0)) * sends + 64
+    sinks = int(np.bincount(tree_of_sink(t)).max(initial=0))
+    return spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
 
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
@@ -237,6 +246,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     return State(
         reg=reg,
         heap=_zeros(room, 3),
+        wave=_zeros(room, h.N_WAVE),
+        due=_zeros(room, 2),
         link=_zeros(t.link_kind.size, 2),
         core=_zeros(program.host_core + 1, 3),
         message=_zeros(room, h.N_MESSAGE),
@@ -290,7 +301,7 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "message", "values", "parked"):
+    for name in ("heap", "wave", "due", "message", "values", "parked"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (

@@ -45,6 +45,7 @@ def hop(f, s, node, m, now):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
         _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
+        s.reg[h.R_QUIET] = max(s.reg[h.R_QUIET], s.link[link, h.FREE])
         what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
         schedule(s.reg, s.heap, arrive, tie, what)
 
@@ -232,10 +233,8 @@ def arrive(f, s, sink, m, now):
 
 @inner
 def next_step(f, s):
-    """The barrier falls when all is idle; neurons update, and what has waited begins: when?"""
-    end = s.reg[h.R_NOW]
-    for i in range(f.used_link.size):
-        end = max(end, s.link[f.used_link[i], h.FREE])
+    """The barrier falls when all is idle; neurons update, and what has waited begins."""
+    end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])
     for i in range(f.used_core.shape[0]):
         end = max(end, s.core[f.used_core[i, h.U_CORE], h.C_FREE])
     start = end + f.service[h.BARRIER_PS]
@@ -245,8 +244,8 @@ def next_step(f, s):
         s.core[core, h.BUSY] += duration
     for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
         s.heap[event, 0] = start
+    s.reg[h.R_DUE_PS] = start
     s.reg[h.R_STEPS] += 1
-    return start
 
 
 def run(f, s, margin, most):
@@ -265,8 +264,11 @@ def stop(f, s, margin):
         return h.ERROR
     if reg[h.R_READY]:
         return h.READY
-    if reg[h.R_HEAP] == 0:
-        return h.EMPTY
+    if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+        if reg[h.R_WAVE]:
+            return h.WAVE
+        if reg[h.R_HEAP] == 0:
+            return h.EMPTY
     room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
@@ -276,9 +278,25 @@ def stop(f, s, margin):
     return -1
 
 
+@inner
+def next_is_due(reg, heap, due):
+    """Does a message of the step before come next? Turns of tasks come before it."""
+    if reg[h.R_TAKEN] == reg[h.R_DUE]:
+        return False
+    if reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] != heap[0, 0]:
+        return reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] < heap[0, 0]
+    return due[reg[h.R_TAKEN], 0] < heap[0, 1]
+
+
 @entry
 def engine(f, s, task, token, now, margin, most):
-    """Fire a task for a token (-1: none), then process at most `most` events; returns why.
+    """Fire a task for a token (-1: none), then process at most `most` events; returns why."""
+    return loop(f, s, task, token, now, margin, most)
+
+
+@inner
+def loop(f, s, task, token, now, margin, most):
+    """As engine, without counting references in every turn.
 
     Every kernel is called from one place as far as possible: each caller compiles its callees anew.
     """
@@ -291,28 +309,55 @@ def engine(f, s, task, token, now, margin, most):
         if why >= 0:
             return why
         most -= 1
-        now, what = heap[0, 0], heap[0, 2]
+        first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
-            now = next_step(f, s)
-        pop(heap, reg[h.R_HEAP])
-        reg[h.R_HEAP] -= 1
+            next_step(f, s)
+            continue
         reg[h.R_NOW] = now
-        reg[h.R_EVENTS] += 1
-        index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
-        kind = what >> h.KIND_SHIFT
-        task = -1
+        task, kind, index = -1, h.ARRIVE, 0
+        if taking:
+            m = s.due[reg[h.R_TAKEN], 1]
+            reg[h.R_TAKEN] += 1
+            tree = s.message[m, h.M_TREE]
+            first = f.tree[tree, h.SINKS]
+            end = first + f.tree[tree, h.FAN_OUT]
+        else:
+            what = heap[0, 2]
+            pop(heap, reg[h.R_HEAP])
+            reg[h.R_HEAP] -= 1
+            index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+            kind = what >> h.KIND_SHIFT
+        reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
             hop(f, s, index, m, now)
-        elif kind == h.ARRIVE:
-            task = arrive(f, s, index, m, now)
         elif kind == h.RELEASE:
             task = index
             release(f, s, task, now)
-        else:
+        elif kind == h.TURN:
             task, token = index, s.progress[index, h.DONE]
             continue
-        if task >= 0:
-            token = due(f, s, task)
-            if token >= 0 and f.service[h.BARRIER_PS]:
-                schedule_turn(s, task)
-                token = -1
+        for i in range(first, end):
+            if kind == h.ARRIVE:
+                task = arrive(f, s, f.tree_sinks[i] if taking else index, m, now)
+            if task >= 0:
+                token = due(f, s, task)
+                if token >= 0 and f.service[h.BARRIER_PS]:
+                    schedule_turn(s, task)
+                    token = -1
+
+
+@entry
+def queue_wave(f, s):
+    """Give a wave to the heap instead: the links are the queue's."""
+    reg = s.reg
+    for i in range(reg[h.R_WAVE]):
+        row, m = s.wave[i], s.wave[i, h.W_MESSAGE]
+        tree, tie = s.message[m, h.M_TREE], row[h.W_TIE]
+        for sink in range(f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, h.LATER, tie, what)
+        if row[h.W_NODE] >= 0:
+            what = (h.HOP << h.KIND_SHIFT) | (row[h.W_NODE] << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, row[h.W_TIME], tie, what)
+    reg[h.R_WAVE] = 0

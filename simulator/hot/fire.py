@@ -70,6 +70,15 @@ def cross(wire, link_table, link, kind, bits, times, now):
 
 
 @inner
+def join_wave(reg, wave, time, tie, node, m):
+    """A message stands at its root, or is for its own core alone: it goes with its step's wave."""
+    n = reg[h.R_WAVE]
+    wave[n, h.W_TIME], wave[n, h.W_TIE] = time, tie
+    wave[n, h.W_NODE], wave[n, h.W_MESSAGE] = node, m
+    reg[h.R_WAVE] = n + 1
+
+
+@inner
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
     reg = s.reg
@@ -82,20 +91,28 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
     row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
-    for sink in range(first, last):
-        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(reg, s.heap, intake(f, time), tie, what)
+    waves = f.service[h.WAVES]
+    if not waves:
+        for sink in range(first, last):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, intake(f, time), tie, what)
     if last > first:
         local = (last - first) * times
         record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
     root = f.tree[tree, h.ROOT]
     if root < 0:
+        if waves:
+            join_wave(reg, s.wave, time, tie, root, m)
         return
     link = f.node[root, h.LINK]
     start, arrive = cross(f.wire, s.link, link, f.link_kind[link], bits, times, time)
+    reg[h.R_QUIET] = max(reg[h.R_QUIET], s.link[link, h.FREE])
     s.tree_sent[tree, kind] += times
-    what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
-    schedule(reg, s.heap, arrive, tie, what)
+    if waves:
+        join_wave(reg, s.wave, arrive, tie, root, m)
+    else:
+        what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
+        schedule(reg, s.heap, arrive, tie, what)
     deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
     held = s.link[link, h.FREE] - start
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)

@@ -24,7 +24,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -57,8 +57,13 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
     R_E4,
     R_STARTED,  # tokens the host was told to start
     R_STEPS,  # barriers that have fallen; -1 under dataflow
-) = range(16)
-N_REGISTERS = 16
+    R_WAVE,  # messages sent in this step (State.wave)
+    R_DUE,  # messages sent in the step before (State.due), those of them taken in, and when
+    R_TAKEN,
+    R_DUE_PS,
+    R_QUIET,  # when all links used so far are free and no message is on its way over them
+) = range(21)
+N_REGISTERS = 21
 
 # columns of Fixed.task
 (
@@ -88,7 +93,8 @@ N_REGISTERS = 16
 N_TASK = 22
 
 E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE = range(5)  # Fixed.emit
-ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT = range(5)  # Fixed.tree; fan-out with local sinks
+# Fixed.tree: fan-out with local sinks; where its sinks, rising, begin in Fixed.tree_sinks
+ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, SINKS = range(6)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
 FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
@@ -108,7 +114,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     VALUE_BITS,
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
-) = range(11)  # Fixed.service
+    WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
+) = range(12)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -127,6 +134,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 
 # columns of State tables
 FREE, FLITS = range(2)  # link: ps when free, flits carried
+W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
+N_WAVE = 4
 C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
 (
     M_TREE,
@@ -174,6 +183,7 @@ class Fixed(NamedTuple):
     task: np.ndarray
     emit: np.ndarray
     tree: np.ndarray
+    tree_sinks: np.ndarray  # sinks, tree by tree
     node: np.ndarray
     sink: np.ndarray
     link_kind: np.ndarray
@@ -182,7 +192,6 @@ class Fixed(NamedTuple):
     linear: np.ndarray
     message: np.ndarray
     service: np.ndarray
-    used_link: np.ndarray  # those that a tree goes over
     used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # [group, neuron] per tile
@@ -197,6 +206,8 @@ class State(NamedTuple):
 
     reg: np.ndarray
     heap: np.ndarray  # [room, 3]
+    wave: np.ndarray  # [room, N_WAVE] messages sent in this step
+    due: np.ndarray  # [room, 2]: tie, message: sent in the step before, in order
     link: np.ndarray
     core: np.ndarray
     message: np.ndarray
