@@ -4,7 +4,6 @@ import numpy as np
 
 from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
-from hw_models.events import LINKS
 from simulator.hot import state as h
 from simulator.hot.engine import queue_wave
 from simulator.hot.noc import TOO_LONG, Net, Scratch, carry, rank
@@ -15,12 +14,9 @@ _NOT_WANTED = np.zeros(0, np.int64)
 
 
 def net_of(program: Program) -> Net | None:
-    """Streams of all trees; None where the evaluation does not apply: a link that passes flits in
-    no time keeps no order, and links in a circle have no first one."""
+    """Streams of all trees; None for links in a circle, which have no first one."""
     t = program.tables
     link, parent = t.node_link.astype(np.int64), parent_of_node(t)
-    if any(program.chip.links[LINKS[k]].flit_ps == 0 for k in np.unique(t.link_kind[link])):
-        return None
     below = np.flatnonzero(parent >= 0)
     n_links = t.link_kind.size
     pairs, edge_of = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)

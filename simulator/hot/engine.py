@@ -7,6 +7,8 @@ of its (task, token) and comes back when the set is released. Under barrier sync
 reaches a core, and what a task does next, waits for the next step (docs/simulation.md).
 """
 
+from numba import int64
+
 from simulator.hot import state as h
 from simulator.hot.fail import fail
 from simulator.hot.fire import (
@@ -185,50 +187,59 @@ def serve_sums(f, s, sink, m, now):
 
 
 @inner
-def arrive(f, s, sink, m, now):
-    """A core takes a message in, or parks it until its token has a free set.
+def arrive(f, s, first, end, one, m, now):
+    """Cores take a message in, or park it until its token has a free set: at sink `one`, or (-1) at
+    all of its tree's.
 
-    Returns the task whose next token's inputs are now complete, or -1.
+    Returns the task whose next token's inputs are now complete, or -1; under barrier sync every
+    such task takes its turn in the next step. One call for all sinks: a call hands over hundreds
+    of words.
     """
-    task, message = f.sink[sink, h.S_TASK], s.message[m]
-    token, kind = message[h.M_TOKEN], message[h.M_CLASS]
-    slots = f.service[h.SLOTS]
-    if token >= s.progress[task, h.DONE] + slots:
-        park(s, task, token, sink, m)
-        return -1
-    if token < s.progress[task, h.NEXT]:
-        fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
-        return -1
-    slot = token % slots
-    local = f.task[task, h.CORE] == f.tree[message[h.M_TREE], h.SOURCE]
-    if not local or kind == h.SPIKE or kind == h.MARKER:
-        s.sink_got[sink, kind] += message[h.M_TIMES]
-    taken = 0
-    if kind == h.SPIKE:
-        serve_spike(f, s, sink, m, now)
-    elif kind == h.MARKER:
-        if s.received[sink, slot] != message[h.M_VALUE]:
-            fail(s.reg, h.E_LOST_SPIKES, task, token, message[h.M_VALUE], s.received[sink, slot])
-        s.received[sink, slot] = 0
-        free = f.task[task, h.KIND] == h.HOST
-        occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
-        taken = 1
-    elif kind == h.PARTIAL:
-        serve_sums(f, s, sink, m, now)
-        taken = message[h.M_VALUE]
-    else:
-        taken = message[h.M_VALUE]
-        free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
-        occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
-    drop_reference(s, m)
-    if taken:
-        s.got[task, slot] += taken
-        missing = needed(f, task, token) - s.got[task, slot]
-        if missing < 0:
-            fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
-        if missing == 0 and token == s.progress[task, h.NEXT]:
-            return task
-    return -1
+    message = s.message[m]
+    token, kind, tree = message[h.M_TOKEN], message[h.M_CLASS], message[h.M_TREE]
+    slots, times = f.service[h.SLOTS], message[h.M_TIMES]
+    slot, complete = token % slots, int64(-1)
+    for i in range(first, end):
+        sink = f.tree_sinks[i] if one < 0 else one
+        task = f.sink[sink, h.S_TASK]
+        if token >= s.progress[task, h.DONE] + slots:
+            park(s, task, token, sink, m)
+            continue
+        if token < s.progress[task, h.NEXT]:
+            fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
+            continue
+        local = f.task[task, h.CORE] == f.tree[tree, h.SOURCE]
+        if not local or kind == h.SPIKE or kind == h.MARKER:
+            s.sink_got[sink, kind] += times
+        taken = 0
+        if kind == h.SPIKE:
+            serve_spike(f, s, sink, m, now)
+        elif kind == h.MARKER:
+            if s.received[sink, slot] != message[h.M_VALUE]:
+                wanted, got = message[h.M_VALUE], s.received[sink, slot]
+                fail(s.reg, h.E_LOST_SPIKES, task, token, wanted, got)
+            s.received[sink, slot] = 0
+            free = f.task[task, h.KIND] == h.HOST
+            occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
+            taken = 1
+        elif kind == h.PARTIAL:
+            serve_sums(f, s, sink, m, now)
+            taken = message[h.M_VALUE]
+        else:
+            taken = message[h.M_VALUE]
+            free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
+            occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
+        drop_reference(s, m)
+        if taken:
+            s.got[task, slot] += taken
+            missing = needed(f, task, token) - s.got[task, slot]
+            if missing < 0:
+                fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
+            if missing == 0 and token == s.progress[task, h.NEXT]:
+                complete = task
+                if f.service[h.BARRIER_PS] and due(f, s, task) >= 0:
+                    schedule_turn(s, task)
+    return complete
 
 
 @inner
@@ -337,14 +348,14 @@ def loop(f, s, task, token, now, margin, most):
         elif kind == h.TURN:
             task, token = index, s.progress[index, h.DONE]
             continue
-        for i in range(first, end):
-            if kind == h.ARRIVE:
-                task = arrive(f, s, f.tree_sinks[i] if taking else index, m, now)
-            if task >= 0:
-                token = due(f, s, task)
-                if token >= 0 and f.service[h.BARRIER_PS]:
+        else:
+            task = arrive(f, s, first, end, -1 if taking else index, m, now)
+        if task >= 0:
+            token = due(f, s, task)
+            if token >= 0 and f.service[h.BARRIER_PS]:
+                if kind == h.RELEASE:
                     schedule_turn(s, task)
-                    token = -1
+                token = -1
 
 
 @entry

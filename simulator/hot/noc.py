@@ -177,10 +177,10 @@ def begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flit
         for kind in range(wire.shape[0]):
             width = wire[kind, h.FLIT_BITS]
             flits[i, kind] = row[h.M_TIMES] * ((row[h.M_BITS] + width - 1) // width)
-        tree = row[h.M_TREE]
-        block[i] = begin - net.tree_first[tree] - 1
-        begin += net.tree_first[tree + 1] - net.tree_first[tree] - 1
         if wave[i, h.W_NODE] >= 0:
+            tree = row[h.M_TREE]
+            block[i] = begin - net.tree_first[tree] - 1
+            begin += net.tree_first[tree + 1] - net.tree_first[tree] - 1
             time = wave[i, h.W_TIME] - base
             latest = max(latest, time)
             hand_on(net.node, wave[i, h.W_NODE], (time << shift) | i, to, keys, nodes)
@@ -275,9 +275,7 @@ def carry(net, wire, messages, wave, links, scratch, stood):
     widest = lay_out(net, places, n_places, to)
     keys, nodes = np.empty(total, np.int64), np.empty(total, np.int32)
     flits, block = np.empty((rows, wire.shape[0]), np.int64), np.empty(rows, np.int64)
-    latest = begin_at_roots(
-        net, wire, messages, wave, base, shift, to, keys, nodes, flits, block
-    )
+    latest = begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flits, block)
     after = np.empty((n_places, 2), np.int64)
     heads, ends = np.empty(widest, np.int64), np.empty(widest, np.int64)
     latest = max(latest, cross_all(
