@@ -13,7 +13,6 @@ from compiler import weights
 from compiler.budget import Budget
 from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
-from compiler.operations import check_mapped
 from compiler.passes import arrays
 from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
@@ -152,7 +151,6 @@ def map_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
-    check_mapped(graph)
     statistics = shipped_profile()
     budget = budget or Budget()
     begin()

@@ -6,11 +6,17 @@ values and partial sums. A vector task that gets sums and gathers nothing adds t
 and sends them on: a chip's tiles agree on one sum per neuron before it leaves. A *unit*
 is a set of tasks that share one core's memory. A *net* carries what one task sends to
 one fixed set of tasks; routing makes it a tree.
+
+Under a *condition* (compiler.graph) a task fires only for tokens whose router chooses that
+expert, and a net of a task that always fires is sent only for them. What awaits sums of several
+experts of a router counts those of the chosen ones.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from compiler.graph import Condition
 
 MessageClass = Literal["spike", "partial", "value"]
 
@@ -46,9 +52,12 @@ class Task:
 
     need        units awaited: values and partial sums (vector), spike trees (tile)
     extra       further units, only for tokens that fall into `ring`
-    neurons     (first, n) of the linear whose partial sums arrive here, if any
+    neurons     (first, n) of the linears whose partial sums arrive here, if any
+    rows        sums per neuron: 1, and behind a router one more per chosen expert
     gathers     its firing delivers operands of the stage's float function
-    channels    (first, n) of the site encoded here, if any
+    channels    (first, n) of `site` encoded here, if any
+    resends     its counts are another task's of the same unit, sent on when a router has chosen
+    condition   fires under it; None: for every token
     work        vector work by event kind; `ring_work` once more per token in the ring
     """
 
@@ -59,8 +68,12 @@ class Task:
     ring: Ring | None = None
     tile: Tile | None = None
     neurons: tuple[int, int] | None = None
+    rows: int = 1
     gathers: bool = False
     channels: tuple[int, int] | None = None
+    site: str | None = None
+    resends: bool = False
+    condition: Condition | None = None
     on_host: bool = False
     work: Mapping[str, int] = field(default_factory=dict)
     ring_work: Mapping[str, int] = field(default_factory=dict)
@@ -95,6 +108,7 @@ class Net:
     lo, n   channels of the site (spike), neurons of the linear (partial), or 0 and
             the number of values
     residue sent only for tokens with t % period == residue (KV stripes); -1: always
+    condition sent only under it; None: whenever its source fires
     """
 
     source: int
@@ -104,6 +118,7 @@ class Net:
     sinks: tuple[int, ...]
     period: int = 1
     residue: int = -1
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

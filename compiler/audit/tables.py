@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compiler.audit.trees import AGAIN, node_of_sink, parent_of_node, tree_of_node, tree_of_sink
-from compiler.operations import check_mapped
 from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program, Tables
 from hw_models.errors import BadInput
 from hw_models.events import KINDS
@@ -25,7 +24,6 @@ GROUP = 128
 
 def check_tables(program: Program) -> None:
     """Raises BadInput that names table, row and task; Unsupported for a stage."""
-    check_mapped(program.graph)
     with _placed("tables"):
         _check_lengths(program)
         _check_tasks(program)

@@ -3,12 +3,27 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from compiler.graph import Gla, Graph, Linear, Logits, Residual, Router, Stage, Swiglu, Window
+from compiler.conditions import condition_of
+from compiler.graph import (
+    Gla,
+    Graph,
+    Linear,
+    Logits,
+    Parallel,
+    Residual,
+    Router,
+    Stage,
+    Swiglu,
+    Window,
+    feeds,
+    reads,
+)
 from compiler.passes import arrays
 from compiler.passes.aspect import tile_state_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
-from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
-from compiler.passes.plan import Plan
+from compiler.passes.blocks import logits_blocks, residual_blocks, router_blocks, swiglu_blocks
+from compiler.passes.parallel import parallel_blocks
+from compiler.passes.plan import Plan, tiled
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
 from hw_models.errors import Bug
@@ -18,22 +33,24 @@ HOST_IN = "host.embed"
 
 def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
     """Tasks in execution order of the graph; units in the order in which they are packed."""
-    plan = Plan(chip, tile_bytes=max(_memory(tile, chip)[1] for tile in tiles))
-    of: dict[str, list[Tile]] = defaultdict(list)
-    for tile in tiles:
-        of[tile.linear].append(tile)
-    driven = {linear.site: linear for linear in graph.linears}
+    shapes = {(tile.n_pre, tile.n_post): tile for tile in tiles}
+    largest = max(_memory(tile, chip)[1] for tile in shapes.values())
+    plan = Plan(graph, chip, tiled(graph, tiles), largest, [tile.block for tile in tiles])
+    driven: dict[str, list[Linear]] = defaultdict(list)
+    for linear in graph.linears:
+        driven[linear.site].append(linear)
+    runs = condition_of(graph)
     embed = plan.task(Task(HOST_IN, "host", 0, on_host=True))
     plan.unit(Unit("host", "host", (embed,), 0, 0, 0, 0, on_host=True))
     carriers = [embed]  # tasks that hold the residual stream, block by block
     for stage in graph.stages:
-        plan.homes = []
+        plan.homes, plan.condition = [], runs[stage.name]
         carriers = _stage(plan, stage, carriers)
-        if stage.linear is not None:
-            plan.partials(stage.linear)
-        if not isinstance(stage, Logits | Router):
-            linear = driven[stage.site]
-            _tiles(plan, linear, of[linear.name])
+        for name in reads(stage):
+            plan.partials(name)
+        for site in feeds(stage):
+            for linear in driven[site]:
+                _tiles(plan, linear)
     return plan.finish()
 
 
@@ -45,22 +62,25 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             gla_blocks(plan, stage)
         case Window():
             window_blocks(plan, stage)
+        case Parallel():
+            parallel_blocks(plan, stage)
+        case Router():
+            router_blocks(plan, stage)
         case Swiglu():
             swiglu_blocks(plan, stage)
         case Logits():
             logits_blocks(plan, stage)
-        case _:
-            raise Bug(f"no blocks for {stage.kind}", where=stage.name)  # operations.check_mapped
     return carriers
 
 
-def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
+def _tiles(plan: Plan, linear: Linear) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
-    plan.tiles = []
+    own = plan.tiled[linear.name]
+    own.task = len(plan.tasks)
     rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
-    for tile in tiles:
+    for i, tile in enumerate(own.tiles):
         name = f"{tile.linear}[{tile.post},{tile.pre}]"
-        task = plan.task(Task(name, tile.linear, 0, tile=tile))
+        task = plan.task(Task(name, tile.linear, 0, tile=tile, condition=linear.condition))
         synapses, state = _memory(tile, plan.chip)
         unit = Unit(
             name,
@@ -70,21 +90,20 @@ def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
             state_bytes=state,
             neurons=tile.n_post,
             in_axons=tile.n_pre,
-            place=len(plan.blocks),
+            place=own.first + i,
         )
         plan.unit(unit)
-        plan.blocks.append(tile.block)
-        plan.tiles.append((tile, task))
         rows[tile.pre, tile.n_pre].append(task)
+    chosen = linear.condition if linear.condition != plan.condition else None
     sinks = {(pre, pre + n): tuple(tasks) for (pre, n), tasks in rows.items()}
     borders = {border for row in sinks for border in row}
-    for source in plan.encoders:
+    for source in plan.encoders[linear.site, chosen and chosen[0]]:
         lo, n = plan.tasks[source].channels or (0, 0)
         cuts = sorted({lo, lo + n} | {b for b in borders if lo < b < lo + n})
         for a, b in pairwise(cuts):
             reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
                             for t in ts)  # fmt: skip
-            plan.nets.append(Net(source, "spike", a, b - a, reached))
+            plan.nets.append(Net(source, "spike", a, b - a, reached, condition=chosen))
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Graph
+from compiler.conditions import conditions
+from compiler.graph import Condition, Graph, reads
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Trees, core_of_task
@@ -26,8 +27,7 @@ def op_names(graph: Graph) -> tuple[str, ...]:
     """Operations that counters and reports speak of: host, stages and linears, in order."""
     names = ["host"]
     for stage in graph.stages:
-        names += [stage.linear] if stage.linear else []
-        names.append(stage.name)
+        names += [*reads(stage), stage.name]
     return tuple(names)
 
 
@@ -38,8 +38,8 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         sums = task.tile.n_post * task.tile.groups
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
     if task.neurons is not None and task.gathers:
-        work["neuron_update"] = task.neurons[1]
-    if task.channels is not None:
+        work["neuron_update"] = task.rows * task.neurons[1]
+    if task.channels is not None and not task.resends:
         work["encode"] = task.channels[1]
     return work, dict(task.ring_work)
 
@@ -75,6 +75,7 @@ def schedule(
     for tree, net in enumerate(flow.nets):
         emits[net.source].append((tree, net))
     order = [(tree, net) for mine in emits for tree, net in mine]
+    number = _numbers(graph)
     columns = _task_columns(graph, flow, chip)
     works = [static_work(t) for t in flow.tasks]
     rows = [
@@ -96,6 +97,7 @@ def schedule(
         emit_lo=_i32(net.lo for _, net in order),
         emit_n=_i32(net.n for _, net in order),
         emit_residue=_i32(net.residue for _, net in order),
+        emit_condition=_i32(number[net.condition] for _, net in order),
         tree_root=trees.root,
         tree_source=trees.source,
         tree_first_local=trees.first_local,
@@ -122,6 +124,10 @@ def schedule(
     )
 
 
+def _numbers(graph: Graph) -> dict[Condition | None, int]:
+    return {None: -1} | {condition: i for i, condition in enumerate(conditions(graph))}
+
+
 def _i32(values: Iterable[int]) -> NDArray[np.int32]:
     return np.fromiter(values, np.int32)
 
@@ -138,6 +144,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     stages = {s.name: (i, s) for i, s in enumerate(graph.stages)}
     linears = {lin.name: i for i, lin in enumerate(graph.linears)}
     sites = {s.name: i for i, s in enumerate(graph.sites)}
+    number = _numbers(graph)
     periods = [1] * len(flow.tasks)
     for net in flow.nets:
         periods[net.source] = max(periods[net.source], net.period)
@@ -166,14 +173,16 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 *neurons,
                 *((tile.pre, tile.n_pre) if tile else (0, 0)),
                 *(task.channels or (0, 0)),
-                sites[stage.site] if stage and task.channels and hasattr(stage, "site") else -1,
+                -1 if task.site is None else sites[task.site],
                 state_of[i],
+                number[task.condition],
+                task.rows,
             )
         )
     names = (
         *("kind", "op", "need", "extra", "period", "residue", "window", "ps", "ring_ps"),
         *("gathers", "linear", "neuron_lo", "neuron_n", "pre", "n_pre"),
-        *("channel_lo", "channel_n", "site", "state"),
+        *("channel_lo", "channel_n", "site", "state", "condition", "rows"),
     )
     wide = {"need", "extra", "ps", "ring_ps", "state"}
     return {

@@ -1,0 +1,34 @@
+"""Conditions of a graph: expert e of router r is chosen (compiler.graph.Condition).
+
+Tables name a condition by its number here; -1 is none: for every token.
+"""
+
+from collections.abc import Mapping
+
+from compiler.graph import Condition, Graph, Router, Stage
+
+
+def conditions(graph: Graph) -> tuple[Condition, ...]:
+    """All of them: router by router in execution order, experts ascending."""
+    routers = (stage for stage in graph.stages if isinstance(stage, Router))
+    return tuple((router.name, expert) for router in routers for expert in range(router.n))
+
+
+def shares(graph: Graph) -> Mapping[Condition | None, float]:
+    """Tokens for which a condition holds, of all, when a router's experts are chosen alike often.
+
+    Routers are trained towards that; what they do is not published.
+    """
+    routers = (stage for stage in graph.stages if isinstance(stage, Router))
+    chosen = {(r.name, expert): r.top_k / r.n for r in routers for expert in range(r.n)}
+    return {None: 1.0, **chosen}
+
+
+def condition_of(graph: Graph) -> Mapping[str, Condition | None]:
+    """Condition under which every stage and linear runs, by name."""
+    found = {linear.name: linear.condition for linear in graph.linears}
+    return found | {stage.name: _own(stage, found) for stage in graph.stages}
+
+
+def _own(stage: Stage, linears: Mapping[str, Condition | None]) -> Condition | None:
+    return None if stage.linear is None else linears[stage.linear]
