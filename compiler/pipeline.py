@@ -187,7 +187,7 @@ def map_graph(
     tabling.verify(routers, trees, placed.mesh, chip)
     begin()
     tables = scheduling.schedule(graph, flow, packed, placed, trees, routers, chip)
-    scheduling.verify(tables)
+    scheduling.verify(tables, graph)
     report("schedule", len(STEPS), len(STEPS))
     bound = {c.site: c.bound for c in codes}
     return Program(

@@ -12,13 +12,21 @@ expert, and a net of a task that always fires is sent only for them. What awaits
 experts of a router counts those of the chosen ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from itertools import chain
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compiler.graph import Condition
 
+I64 = NDArray[np.int64]
+
 MessageClass = Literal["spike", "partial", "value"]
+MESSAGES: tuple[MessageClass, ...] = get_args(MessageClass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +129,48 @@ class Net:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class NetColumns:
+    """Nets as arrays, in their order: sink[first[net] : first[net + 1]] are its sinks.
+
+    message is an index into MESSAGES.
+    """
+
+    source: I64
+    message: I64
+    lo: I64
+    n: I64
+    first: I64
+    sink: I64
+
+    @cached_property
+    def net(self) -> I64:
+        """Net of every sink."""
+        return np.repeat(np.arange(self.source.size), np.diff(self.first))
+
+
+@dataclass(frozen=True)
 class Dataflow:
     """The whole model as tasks, units and nets."""
 
     tasks: tuple[Task, ...]
     units: tuple[Unit, ...]
     nets: tuple[Net, ...]
+
+    @cached_property
+    def columns(self) -> NetColumns:
+        """The nets, for whoever looks at all of them."""
+
+        def column(values: Iterable[int]) -> I64:
+            return np.fromiter(values, np.int64)
+
+        index = {message: i for i, message in enumerate(MESSAGES)}
+        sizes = column(len(net.sinks) for net in self.nets)
+        return NetColumns(
+            source=column(net.source for net in self.nets),
+            message=column(index[net.message] for net in self.nets),
+            lo=column(net.lo for net in self.nets),
+            n=column(net.n for net in self.nets),
+            first=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+            sink=column(chain.from_iterable(net.sinks for net in self.nets)),
+        )

@@ -1,10 +1,12 @@
 """Turn stages and tiles into tasks, units and nets: who waits for whom, on which core memory."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from itertools import pairwise
 
 from compiler.conditions import condition_of
 from compiler.graph import (
+    Condition,
     Gla,
     Graph,
     Linear,
@@ -115,21 +117,42 @@ def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:
-    """Every tile gets each of its axons once and sends each neuron's sum once; no neuron lacks a
-    home."""
+    """Every tile gets each of its axons once and sends each neuron's sum once, to where that linear
+    is read; no neuron lacks a home. What runs for some tokens only is driven for them only."""
     got: Counter[int] = Counter()
     sent: Counter[int] = Counter()
+    sums: Counter[tuple[int, Condition]] = Counter()  # of experts, at homes of all tokens
+    linears = {linear.name: linear for linear in graph.linears}
+    reader = {name: stage.name for stage in graph.stages for name in reads(stage)}
+    runs = condition_of(graph)
+    for i, task in enumerate(flow.tasks):
+        if not task.on_host and task.condition != runs[task.op]:
+            raise Bug(f"fires under {task.condition}", where=task.name)
     for net in flow.nets:
-        if net.message == "spike":
-            for sink in net.sinks:
+        source = flow.tasks[net.source]
+        condition = net.condition or source.condition
+        if net.condition is not None and not source.resends:
+            raise Bug("waits for no router", where=source.name)
+        for sink in net.sinks:
+            at = flow.tasks[sink]
+            if net.message == "spike":
                 got[sink] += net.n
-        elif net.message == "partial":
-            sent[net.source] += net.n * len(net.sinks)
-    reads = {stage.name: stage.linear for stage in graph.stages}
-    homes: dict[str, list[tuple[int, int]]] = {linear.name: [] for linear in graph.linears}
+                if at.tile is None or linears[at.op].site != source.site:
+                    raise Bug(f"spikes of {source.name}", where=at.name)
+            elif net.message == "partial":
+                sent[net.source] += net.n
+                if at.op not in (source.op, reader[source.op]):
+                    raise Bug(f"sums of {source.name}", where=at.name)
+            if condition == at.condition:
+                continue
+            if net.message != "partial" or condition is None or at.condition is not None:
+                raise Bug(f"{source.name} sends under {condition}", where=at.name)
+            sums[sink, condition] += net.n
+    _verify_experts(flow, graph, sums)
+    homes: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, task in enumerate(flow.tasks):
         if task.neurons is not None and task.gathers:
-            homes[str(reads[task.op])].append(task.neurons)
+            homes[task.op].append(task.neurons)
         if task.tile is not None and got[i] != task.tile.n_pre:
             raise Bug(f"{got[i]} of {task.tile.n_pre} axons driven", where=task.name)
         holds = _sums_sent(task)
@@ -137,12 +160,41 @@ def verify(flow: Dataflow, graph: Graph) -> None:
             raise Bug(f"{sent[i]} of {holds} sums sent", where=task.name)
     for linear in graph.linears:
         reached = 0
-        for lo, n in sorted(homes[linear.name]):
+        for lo, n in sorted(homes[reader[linear.name]]):
             if lo != reached:
                 raise Bug(f"neuron {reached} has no home", where=linear.name)
             reached = lo + n
         if reached != linear.n_post:
             raise Bug(f"homes end at neuron {reached}", where=linear.name)
+
+
+def _verify_experts(
+    flow: Dataflow, graph: Graph, sums: Mapping[tuple[int, Condition], int]
+) -> None:
+    """Whichever experts are chosen, a home gets as many sums; and it is told which they are, as is
+    whoever sends to them."""
+    routers = {stage.name: stage for stage in graph.stages if isinstance(stage, Router)}
+    behind = {s.name: s.router for s in graph.stages if isinstance(s, Residual) and s.router}
+    told = {
+        (flow.tasks[net.source].op, sink): net.n
+        for net in flow.nets
+        if flow.tasks[net.source].op in routers
+        for sink in net.sinks
+    }
+    asks = {net.source: net.condition[0] for net in flow.nets if net.condition is not None}
+    for i, task in enumerate(flow.tasks):
+        router = routers.get(str(behind.get(task.op))) if task.neurons else None
+        if task.rows != 1 + (router.top_k if router else 0):
+            raise Bug(f"{task.rows} sums per neuron", where=task.name)
+        if router is not None:
+            for expert in range(router.n):
+                n = (task.neurons or (0, 0))[1]
+                if sums[i, (router.name, expert)] != n:
+                    raise Bug(f"not {n} sums of expert {expert} of {router.name}", where=task.name)
+        if task.resends:
+            router = routers.get(asks.get(i, ""))
+        if router is not None and told.get((router.name, i)) != 2 * router.top_k:
+            raise Bug(f"does not know the choice of {router.name}", where=task.name)
 
 
 def _sums_sent(task: Task) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.arrivals import arrivals
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import conditions
 from compiler.graph import Condition, Graph, reads
@@ -199,10 +200,11 @@ def _state(flow: Dataflow) -> list[int]:
     return found
 
 
-def verify(tables: Tables) -> None:
+def verify(tables: Tables, graph: Graph) -> None:
     """Whatever is sent arrives where it is awaited: add up what reaches every task, compare.
 
-    What the stripes of a KV ring await depends on the token: checked for every residue.
+    What the stripes of a KV ring await depends on the token: checked for every residue. Of experts
+    that are chosen, any top_k of a router's send what is awaited.
     """
     t = tables
     owner = tree_of_sink(t)
@@ -211,20 +213,18 @@ def verify(tables: Tables) -> None:
     period = t.task_period[t.tree_task[t.emit_tree]]
     carries[t.emit_tree] = np.stack([units, period, t.emit_residue], axis=1)
     reach = carries[owner]  # by sink
+
+    def compare(which: NDArray[np.bool_], awaited: I64) -> None:
+        due = arrivals(t, graph, owner, reach[:, 0], which)
+        for wrong in (*t.sink_task[due.stray].tolist(), *due.uneven.tolist()):
+            raise Bug(f"task {wrong} awaits other experts than it is sent", where="schedule")
+        for task in np.flatnonzero(due.units != awaited).tolist():
+            what = f"task {task} awaits {awaited[task]}, is sent {due.units[task]}"
+            raise Bug(what, where="schedule")
+
     always = reach[:, 2] < 0
-    _compare(_arriving(t, always, reach[:, 0]), t.task_need)
+    compare(always, t.task_need)
     for period, residue in np.unique(reach[~always, 1:], axis=0).tolist():
         due = (reach[:, 1] == period) & (reach[:, 2] == residue)
         mine = (t.task_period == period) & (t.task_residue == residue)
-        _compare(_arriving(t, due, reach[:, 0]), np.where(mine, t.task_extra, 0))
-
-
-def _arriving(t: Tables, which: NDArray[np.bool_], units: I64) -> I64:
-    return np.bincount(t.sink_task[which], units[which], t.task_core.size).astype(np.int64)
-
-
-def _compare(due: I64, awaited: I64) -> None:
-    wrong = np.flatnonzero(due != awaited)
-    if wrong.size:
-        task = int(wrong[0])
-        raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
+        compare(due, np.where(mine, t.task_extra, 0))
