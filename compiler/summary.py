@@ -25,6 +25,7 @@ _TEXT = {
 def summary(program: Program) -> dict[str, Any]:
     """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
     chip = program.chip
+    weights = sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
     return {
         "model": program.graph.model,
         "profile": program.graph.profile,
@@ -39,9 +40,9 @@ def summary(program: Program) -> dict[str, Any]:
         "n_chips": program.n_chips,
         "max_streams": program.max_streams,
         "macs_per_token": program.graph.macs(),
-        "synapse_bytes": program.graph.macs(),  # int8, and used once per token
+        "synapse_bytes": weights,  # int8
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
-        "arrays": _arrays(program),
+        "arrays": _arrays(program, weights),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "statistics": dict(program.statistics),
         "text": program.text.kind,
@@ -51,13 +52,13 @@ def summary(program: Program) -> dict[str, Any]:
     }
 
 
-def _arrays(program: Program) -> dict[str, Any] | None:
+def _arrays(program: Program, weights: int) -> dict[str, Any] | None:
     """Crossbar arrays in use, and the share of their cells that hold weights."""
     array = program.chip.array
     if array is None:
         return None
     n = int(program.bounds["arrays by cells"]["achieved"])
-    cells = program.graph.macs() * array.columns_per_weight
+    cells = weights * array.columns_per_weight
     share = cells / (n * array.rows * array.columns)
     return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 

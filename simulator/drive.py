@@ -15,9 +15,9 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Logits, Site, Stage
+from compiler.graph import Graph, Logits, Router, Site, Stage
 from compiler.program import Program
-from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
+from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError, Unsupported
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from kernels.threshold import count, threshold
@@ -83,6 +83,7 @@ class Simulation:
             )
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.keep_sums = keep_sums
+        _check_simulated(program.graph)
         check_tables(program)
         self.fixed = fixed_arrays(program, slots)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
@@ -288,6 +289,17 @@ class Simulation:
             stage = self.program.graph.stages[place].name
             return _too_many_in_flight(f"operands of {stage}", detail, where)
         return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
+
+
+def _check_simulated(graph: Graph) -> None:
+    """Raises Unsupported for what is mapped but has no place in the engine yet."""
+    for stage in graph.stages:
+        if isinstance(stage, Router):
+            raise Unsupported(
+                "a mixture of experts is not simulated yet",
+                where=stage.name,
+                fix="kernels.canonical.execute runs the graph",
+            )
 
 
 _MESSAGES = {
