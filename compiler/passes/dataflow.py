@@ -1,7 +1,7 @@
 """Turn stages and tiles into tasks, units and nets: who waits for whom, on which core memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from compiler.conditions import condition_of
@@ -78,12 +78,24 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
 def _tiles(plan: Plan, linear: Linear) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
     own = plan.tiled[linear.name]
-    own.task = len(plan.tasks)
+    first = own.task = len(plan.tasks)
     rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
     for i, tile in enumerate(own.tiles):
+        rows[tile.pre, tile.pre + tile.n_pre].append(first + i)
+    trees = dict.fromkeys(rows, 0)  # that reach them
+    for net, reached in _spikes(plan, linear, rows):
+        plan.nets.append(net)
+        for row in reached:
+            trees[row] += 1
+    shapes = {(tile.n_pre, tile.n_post): tile for tile in own.tiles}
+    memory = {shape: _memory(tile, plan.chip) for shape, tile in shapes.items()}
+    for i, tile in enumerate(own.tiles):
         name = f"{tile.linear}[{tile.post},{tile.pre}]"
-        task = plan.task(Task(name, tile.linear, 0, tile=tile, condition=linear.condition))
-        synapses, state = _memory(tile, plan.chip)
+        need = trees[tile.pre, tile.pre + tile.n_pre]
+        task = plan.task(
+            Task(name, tile.linear, need, tile=tile, condition=linear.condition)
+        )  # fmt: skip
+        synapses, state = memory[tile.n_pre, tile.n_post]
         unit = Unit(
             name,
             tile.linear,
@@ -93,19 +105,24 @@ def _tiles(plan: Plan, linear: Linear) -> None:
             neurons=tile.n_post,
             in_axons=tile.n_pre,
             place=own.first + i,
+            block=tile.block,
         )
         plan.unit(unit)
-        rows[tile.pre, tile.n_pre].append(task)
+
+
+def _spikes(
+    plan: Plan, linear: Linear, rows: Mapping[tuple[int, int], list[int]]
+) -> Iterator[tuple[Net, list[tuple[int, int]]]]:
+    """Nets from the encoders of a linear's site, each with the rows that it reaches."""
     chosen = linear.condition if linear.condition != plan.condition else None
-    sinks = {(pre, pre + n): tuple(tasks) for (pre, n), tasks in rows.items()}
-    borders = {border for row in sinks for border in row}
+    borders = {border for row in rows for border in row}
     for source in plan.encoders[linear.site, chosen and chosen[0]]:
         lo, n = plan.tasks[source].channels or (0, 0)
         cuts = sorted({lo, lo + n} | {b for b in borders if lo < b < lo + n})
         for a, b in pairwise(cuts):
-            reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
-                            for t in ts)  # fmt: skip
-            plan.nets.append(Net(source, "spike", a, b - a, reached, condition=chosen))
+            reached = [row for row in rows if row[0] <= a and b <= row[1]]
+            sinks = tuple(task for row in reached for task in rows[row])
+            yield Net(source, "spike", a, b - a, sinks, condition=chosen), reached
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:

@@ -122,14 +122,15 @@ def partition(packing: Packing, chip: Chip, dead: Set[int] = frozenset()) -> Par
     Raises DoesNotFit when the system has too few live cores.
     """
     board = board_for(packing.n_cores, chip, dead)
-    rooms = [board.room[slot] for slot in board.curve]
+    curve = board.curve
+    rooms = [board.room[slot] for slot in curve]
     full = _fill([1] * packing.n_cores, rooms)
     sizes = list(Counter(packing.block_of).values())  # blocks come one after another
     whole = _fill(sizes, rooms)
     best = whole if whole and len(set(whole)) <= SPARE_CHIPS * len(set(full)) else full
     used = sorted(set(best))
     number = {at: group for group, at in enumerate(used)}
-    slots = tuple(board.curve[at] for at in used)
+    slots = tuple(curve[at] for at in used)
     return Partition(board, tuple(number[at] for at in best), slots)
 
 

@@ -194,12 +194,15 @@ class Plan:
                 elif condition[1] < self.routers[condition[0]][0].top_k:  # its experts are alike
                     due[sink] += units
         tasks = tuple(
-            replace(t, need=a, extra=b) for t, a, b in zip(self.tasks, need, extra, strict=True)
+            task if (task.need, task.extra) == (a, b) else replace(task, need=a, extra=b)
+            for task, a, b in zip(self.tasks, need, extra, strict=True)
         )
+        units = sorted(self.units, key=lambda unit: unit.place)
         last = len(self.blocks) - 1
+        blocks = [self.blocks[min(max(0, int(unit.place)), last)] for unit in units]
         ordered = tuple(
-            replace(unit, block=self.blocks[min(max(0, int(unit.place)), last)])
-            for unit in sorted(self.units, key=lambda unit: unit.place)
+            unit if unit.block == block else replace(unit, block=block)
+            for unit, block in zip(units, blocks, strict=True)
         )
         return Dataflow(tasks, ordered, tuple(self.nets))
 
