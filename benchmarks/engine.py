@@ -1,4 +1,4 @@
-"""Speed of the event engine on the byte LM: python -m benchmarks.engine [--json]
+"""Speed of the event engine on the byte LM: python -m benchmarks.engine [--sync barrier] [--json]
 
 Events, messages, deliveries and synops per second of wall time, over whole phases as
 `sbsim run` has them (float stages included, files not). Compilation by Numba is excluded by
@@ -10,9 +10,11 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import get_args
 
 from compiler.pipeline import compile_model
 from compiler.program import SPIKE, TILE, Program
+from hw_models.chip import Sync
 from simulator.drive import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +43,10 @@ def finish(simulation: Simulation) -> int:
     return end
 
 
-def prefill(program: Program, text: bytes) -> tuple[float, dict[str, int]]:
+def prefill(program: Program, text: bytes, sync: Sync = "dataflow") -> tuple[float, dict[str, int]]:
     """Wall seconds and counts of all tokens at once; the head runs for the last one."""
-    simulation = Simulation(program, first_logits=len(text) - 1, in_flight=len(text))
+    last = len(text) - 1
+    simulation = Simulation(program, sync=sync, first_logits=last, in_flight=len(text))
     began = time.perf_counter()
     for token in text:
         simulation.start(token, 0)
@@ -51,9 +54,9 @@ def prefill(program: Program, text: bytes) -> tuple[float, dict[str, int]]:
     return time.perf_counter() - began, counts(simulation)
 
 
-def decode(program: Program, text: bytes) -> tuple[float, dict[str, int]]:
+def decode(program: Program, text: bytes, sync: Sync = "dataflow") -> tuple[float, dict[str, int]]:
     """Wall seconds and counts of one token after another."""
-    simulation = Simulation(program, in_flight=1)
+    simulation = Simulation(program, sync=sync, in_flight=1)
     began, end = time.perf_counter(), 0
     for token in text:
         simulation.start(token, end)
@@ -61,15 +64,17 @@ def decode(program: Program, text: bytes) -> tuple[float, dict[str, int]]:
     return time.perf_counter() - began, counts(simulation)
 
 
-def measure(tokens: int = 64, repetitions: int = 5) -> list[dict[str, float | str]]:
+def measure(
+    tokens: int = 64, repetitions: int = 5, sync: Sync = "dataflow"
+) -> list[dict[str, float | str]]:
     """One row per target and phase: seconds, counts and rates."""
     text = (ROOT / "examples/byte_lm/heldout.txt").read_bytes()[:tokens]
     rows: list[dict[str, float | str]] = []
     for target, length in (("loihi-like", tokens), ("toy", max(1, tokens // SHORTER))):
         program = compile_model(ROOT / "examples/byte_lm/model.pt", target)
-        prefill(program, text[:1])
+        prefill(program, text[:1], sync)
         for phase in (prefill, decode):
-            runs = [phase(program, text[:length]) for _ in range(repetitions)]
+            runs = [phase(program, text[:length], sync) for _ in range(repetitions)]
             seconds = statistics.median(s for s, _ in runs)
             rates = {f"{name}/s": n / seconds for name, n in runs[0][1].items()}
             what = {"target": target, "phase": phase.__name__, "tokens": length, "seconds": seconds}
@@ -82,8 +87,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--tokens", type=int, default=64, help="tokens per phase on loihi-like")
     parser.add_argument("--repetitions", type=int, default=5, help="runs to take the median of")
+    parser.add_argument("--sync", default="dataflow", choices=get_args(Sync))
     chosen = parser.parse_args()
-    rows = measure(chosen.tokens, chosen.repetitions)
+    rows = measure(chosen.tokens, chosen.repetitions, chosen.sync)
     if chosen.json:
         print(json.dumps(rows))
         return

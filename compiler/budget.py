@@ -25,6 +25,11 @@ class Budget:
                 fix="a number of seconds",
             )
 
+    @classmethod
+    def none(cls) -> "Budget":
+        """For an estimate: no optimiser runs, so that the result depends on no machine either."""
+        return cls(1e-9)
+
     @property
     def left(self) -> float:
         """Seconds; infinite without a limit."""

@@ -1,6 +1,7 @@
 """sbcompile: map a spiking language model onto a chip."""
 
 import os
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from compiler.budget import Budget
 from hw_models.console import (
     check_destination,
     chosen_prompt,
@@ -17,6 +19,9 @@ from hw_models.console import (
     version_text,
 )
 from hw_models.errors import BadInput, Usage
+from hw_models.files import write_text
+
+GRAPHS = (".dot", ".gv", ".graphml")
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -35,7 +40,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(epilog="sbcompile verify FILE checks a written program by its file alone.")
 @exit_codes()
 def sbcompile(
     model: Annotated[
@@ -94,6 +99,41 @@ def sbcompile(
             help="Change one value of the target, such as core.synapse_memory=256KiB; repeatable.",
         ),
     ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop improving the placement when the compile has taken so long. The program "
+            "then depends on the machine. (default: until nothing is gained)",
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Write no program and improve no placement: what a mapping needs at most.",
+        ),
+    ] = False,
+    explained: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--explain",
+            metavar="OP",
+            help="Also tell where an operation is, what it needs and what it is expected to cost, "
+            "such as layers.0.o; repeatable.",
+        ),
+    ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the graph of the operations: .dot, .gv or .graphml.",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write a table of the operations."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the mapping summary as JSON.")
     ] = False,
@@ -107,13 +147,22 @@ def sbcompile(
     """Map MODEL onto a chip, write a program for sbsim and print the mapping summary."""
     chosen = chosen_prompt(prompt, prompt_file, token_ids)
     overrides = _overrides(changes or ())
-    path = _destination(model, preset, out)
+    if estimate and out is not None:
+        raise Usage("an estimate writes no program", where="--out", fix="leave one of them out")
+    path = None if estimate else _destination(model, preset, out)
+    budget = Budget.none() if estimate else Budget(time_budget)
+    _check_extras(graph, table)
 
-    from compiler.pipeline import compile_model  # torch: heavy, and --help must be instant
-    from compiler.summary import render, summary
+    from compiler.explain import explain  # torch: heavy, and --help must be instant
+    from compiler.explain_text import render_explained
+    from compiler.forecast import forecast
+    from compiler.graph_file import write_graph
+    from compiler.layer_table import layer_table
+    from compiler.pipeline import map_model, save
+    from compiler.summary import console, render, summary
 
     with progress() as report:
-        program = compile_model(
+        program, source = map_model(
             model,
             target,
             preset=preset,
@@ -123,15 +172,41 @@ def sbcompile(
             tokens=tokens,
             context=context,
             overrides=overrides,
-            out=path,
+            budget=budget,
             progress=report,
         )
-    found = summary(program)
+        expected = forecast(program)
+        told = [explain(expected, operation) for operation in explained or ()]
+        if graph is not None:
+            write_graph(expected, graph)
+        if table is not None:
+            write_text(table, layer_table(expected))
+        if path is not None:
+            program = save(program, source.tensors, path, report)
+    written = [file for file in (path, graph, table) if file is not None]
+    found = summary(program, expected) | {"explained": told, "written": list(map(str, written))}
     if as_json:
-        typer.echo(envelope("mapping", {"program": str(path)} | found))
-    else:
-        render(found)
-        typer.echo(f"wrote {path}")
+        typer.echo(envelope("mapping", {"program": str(path) if path else None} | found))
+        return
+    terminal = console()
+    render(found, terminal)
+    for operation in told:
+        render_explained(operation, terminal)
+    for file in written:
+        typer.echo(f"wrote {file}")
+    if estimate:
+        typer.echo("an estimate: nothing was improved, and no program written")
+
+
+def _check_extras(graph: Path | None, table: Path | None) -> None:
+    """Files beside the program that cannot be written are refused before the work."""
+    for option, file in (("--graph", graph), ("--csv", table)):
+        if file is not None:
+            check_destination(file, f"{option} with the name of a file")
+            if not os.access(file.resolve().parent, os.W_OK):
+                raise BadInput("cannot write there", where=str(file), fix=f"another {option}")
+    if graph is not None and graph.suffix.lower() not in GRAPHS:
+        raise Usage("a graph in an unknown format", where=str(graph), fix=" or ".join(GRAPHS))
 
 
 def _overrides(changes: Sequence[str]) -> dict[str, str]:
@@ -169,6 +244,10 @@ def _name(model: Path) -> str:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["verify"]:  # a model of that name: sbcompile ./verify
+        from compiler.cli_verify import app as verify
+
+        verify(args=sys.argv[2:], prog_name="sbcompile verify")
     app(prog_name="sbcompile")
 
 

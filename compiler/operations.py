@@ -76,6 +76,17 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
     return found
 
 
+def layer_kind(name: str) -> str:
+    """'layers.12.gate_up' -> 'gate_up', 'layers.7.experts.3.down' -> 'experts.down'."""
+    return re.sub(r"^experts\.\d+\.", "experts.", re.sub(r"^layers\.\d+\.", "", name))
+
+
+def layer_of(name: str) -> int | None:
+    """'layers.12.gate_up' -> 12; None outside the layers."""
+    found = re.match(r"layers\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
 def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Operations that differ in their layer or expert only as one row.
 
@@ -83,10 +94,11 @@ def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, operation in found.items():
+        kind = layer_kind(name)
         same = rows.setdefault(
-            (kind_of(name), operation["where"], operation["why"]),
+            (kind, operation["where"], operation["why"]),
             {
-                "operation": kind_of(name),
+                "operation": kind,
                 "where": operation["where"],
                 "why": operation["why"],
                 "layers": 0,
@@ -98,11 +110,6 @@ def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         same["macs"] += operation["macs"] * operation["share"]
         same["n_cores"] += operation["n_cores"]
     return [row | {"macs": round(row["macs"])} for row in rows.values()]
-
-
-def kind_of(name: str) -> str:
-    """'layers.12.gate_up' -> 'gate_up', 'layers.7.experts.3.down' -> 'experts.down'."""
-    return re.sub(r"^experts\.\d+\.", "experts.", re.sub(r"^layers\.\d+\.", "", name))
 
 
 def _linear(program: Program, linear: Linear) -> dict[str, Any]:

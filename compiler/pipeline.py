@@ -1,6 +1,6 @@
 """From a checkpoint to a verified program, in plain lines: pass, then its verifier."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,12 +61,48 @@ def compile_model(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Program:
-    """Map a model onto a target: a checkpoint, or without weights a config.json or a preset.
+    """Map a model onto a target, with its weights if it has any; arguments as in map_model.
 
-    prompt: text or token ids. context: as in frontends.read.read_model. out: write the program
-    there, block by block, and return it as it is read from there; memory then holds no more than
-    some blocks of weights, and else all of them. Raises BadInput (files, values), Unsupported
-    (model, coding), DoesNotFit (limits).
+    out: write the program there, block by block, and return it as it is read from there; memory
+    then holds no more than some blocks of weights, and else all of them.
+    """
+    report = progress or (lambda step, done, total: None)
+    program, source = map_model(
+        path,
+        target,
+        coding=coding,
+        k=k,
+        preset=preset,
+        prompt=prompt,
+        tokens=tokens,
+        context=context,
+        overrides=overrides,
+        budget=budget,
+        progress=report,
+    )
+    if out is None:
+        return with_weights(program, source.tensors, report)
+    return save(program, source.tensors, out, report)
+
+
+def map_model(
+    path: str | Path | None = None,
+    target: str = "loihi-like",
+    *,
+    coding: str = "bitwise",
+    k: float = 3.0,
+    preset: str | None = None,
+    prompt: bytes | str | Sequence[int] | None = None,
+    tokens: int = 64,
+    context: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> tuple[Program, Source]:
+    """A program without weights, and where these are: a checkpoint, a config.json or a preset.
+
+    prompt: text or token ids. context: as in frontends.read.read_source. Raises BadInput (files,
+    values), Unsupported (model, coding), DoesNotFit (limits).
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
@@ -82,11 +118,7 @@ def compile_model(
     program = map_graph(
         source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
     )
-    program = replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8))
-    if out is None:
-        return with_weights(program, source.tensors, report)
-    write_program(program, source.tensors, out, report)
-    return Program.read(out)
+    return replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8)), source
 
 
 def compile_graph(
@@ -97,13 +129,12 @@ def compile_graph(
     coding: str = "bitwise",
     k: float = 3.0,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph, and its tensors if there are any; arguments as in map_graph."""
     program = map_graph(
-        graph, chip, coding=coding, k=k, prompt=prompt, dead=dead, budget=budget, report=report
+        graph, chip, coding=coding, k=k, prompt=prompt, budget=budget, report=report
     )
     return with_weights(program, tensors, report)
 
@@ -119,15 +150,16 @@ def with_weights(
     return replace(program, **from_arrays(program.graph, arrays))
 
 
-def write_program(
+def save(
     program: Program, tensors: Mapping[str, Tensor] | None, path: Path, report: Progress
-) -> None:
-    """Write the program with weights that never are in memory as a whole."""
+) -> Program:
+    """Write the program with weights that never are in memory as a whole, and read it back."""
     if tensors is None:
         program.write(path)
     else:
         pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
         program.write(path, weights.forms(program.graph, tensors), pieces)
+    return Program.read(path)
 
 
 def map_graph(
@@ -137,11 +169,10 @@ def map_graph(
     coding: str = "bitwise",
     k: float = 3.0,
     prompt: Prompt | None = None,
-    dead: Set[int] = frozenset(),
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph onto a chip, without weights; `dead` cores (physical numbers) stay unused."""
+    """Map a graph onto a chip, without weights."""
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -169,16 +200,16 @@ def map_graph(
     packed = packing.pack(flow, chip)
     packing.verify(packed, flow, chip)
     begin()
-    parts = partitioning.partition(packed, chip, dead)
-    partitioning.verify(parts, packed, chip, dead)
+    parts = partitioning.partition(packed, chip)
+    partitioning.verify(parts, packed, chip)
     begin()
     weigh = messages(graph, codes, chip, statistics)
     nets = nets_of(flow, packed, weigh)
     boarded = boarding.on_board(parts, nets, budget)
     boarding.verify(boarded, nets)
     begin()
-    placed = placing.place(boarded.parts, nets, chip, budget, dead)
-    placing.verify(placed, boarded.parts, chip, dead)
+    placed = placing.place(boarded.parts, nets, chip, budget)
+    placing.verify(placed, boarded.parts, chip)
     begin()
     trees = routing.route(flow, packed, placed)
     routing.verify(trees, flow, packed, placed)
@@ -203,7 +234,16 @@ def map_graph(
         n_chips=placed.n_chips,
         max_streams=_max_streams(flow, packed, chip),
         bounds=bounds(graph, flow, nets, boarded, placed, routers, weigh, chip),
-        statistics={"origin": statistics.origin, "sha256": statistics.sha256},
+        statistics={
+            "origin": statistics.origin,
+            "sha256": statistics.sha256,
+            "spikes_per_channel": {c.site: statistics.rate(c.coding, c.dense) for c in codes},
+            "active_share": {c.site: statistics.active_share(c.dense) for c in codes},
+            "mean_count": {c.site: statistics.mean_count for c in codes},
+            "symbols": {
+                c.site: statistics.symbols(c.coding, c.dense, graph.site(c.site).n) for c in codes
+            },
+        },
         prompt=prompt or Prompt(_default_ids(Text(graph.vocab)), 64),
         tables=tables,
         source={"model": graph.model},

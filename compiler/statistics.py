@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -24,6 +25,23 @@ class SiteStats:
     def rate(self, coding: str, dense: bool) -> float:
         """Expected spikes per channel and token; dense: a 16-bit site (absmax16)."""
         return DENSE_SPIKES if dense else self.spikes_per_channel[coding]
+
+    @property
+    def mean_count(self) -> float:
+        """Mean |n| of a channel: the spikes that ternary needs for it."""
+        return self.spikes_per_channel["ternary"]
+
+    def active_share(self, dense: bool) -> float:
+        """Expected share of channels with a spike per token."""
+        return DENSE_SPIKES if dense else 1 - self.silent_share
+
+    def symbols(self, coding: str, dense: bool, n: int) -> int:
+        """Expected symbols of the longest train of n channels: of the largest of n counts that
+        are distributed exponentially, with the mean of SpikingBrain's."""
+        if dense or coding == "graded":
+            return 1
+        largest = math.ceil(self.mean_count * (math.log(n) + 0.577))
+        return largest if coding == "ternary" else largest.bit_length()
 
 
 def shipped_profile() -> SiteStats:

@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compiler.forecast import Forecast, forecast
 from compiler.operations import layers_folded, operations
 from compiler.program import Program
+from hw_models.si import interval, si, size
 
 WIDTH = 100
 
-_NO_WEIGHTS = "none: mapped from a config alone, cannot be run"
+_NO_WEIGHTS = "none in this program: it can be looked at, not run"
 _TEXT = {
     "tokenizer": "by the model's tokenizer.json",
     "bytes": "bytes are token ids",
@@ -22,8 +24,11 @@ _TEXT = {
 """How text becomes token ids, by compiler.text.Text.kind."""
 
 
-def summary(program: Program) -> dict[str, Any]:
-    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token."""
+def summary(program: Program, found: Forecast | None = None) -> dict[str, Any]:
+    """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token.
+
+    found: the program's forecast, if there is one already.
+    """
     chip = program.chip
     weights = sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
     return {
@@ -44,11 +49,26 @@ def summary(program: Program) -> dict[str, Any]:
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
         "arrays": _arrays(program, weights),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
+        "expected": _expected(found or forecast(program)),
         "statistics": dict(program.statistics),
         "text": program.text.kind,
         "prompt_tokens": len(program.prompt.ids),
         "tokens": program.prompt.tokens,
         "operations": operations(program),
+    }
+
+
+def _expected(found: Forecast) -> dict[str, Any]:
+    """Per decoded token of one sequence, before any run (compiler.forecast)."""
+    pace = found.pace
+    return {
+        "energy_j": {
+            name: {"low": j.low, "nominal": j.nominal, "high": j.high}
+            for name, j in found.levels().items()
+        },
+        "at_least_s": pace.token_ps * 1e-12,
+        "busiest_s": pace.busiest_ps * 1e-12,
+        "steps": pace.steps,
     }
 
 
@@ -63,11 +83,16 @@ def _arrays(program: Program, weights: int) -> dict[str, Any] | None:
     return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 
 
-def render(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print a summary; without a console to standard output, WIDTH columns at most."""
-    out = console or Console(highlight=False)
+def console() -> Console:
+    """Standard output, WIDTH columns at most."""
+    out = Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
+    return out
+
+
+def render(found: dict[str, Any], out: Console) -> None:
+    """Print a summary."""
     names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
     title = f"{found['model']} on {found['target']} ({names})"
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
@@ -81,14 +106,15 @@ def _totals(found: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False)
     arrays, cells = found["arrays"], []
     if arrays is not None:
-        size = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
-        cells = [("crossbar arrays", f"{size}, {arrays['utilisation']:.1%} of them in use")]
+        shape = f"{arrays['n']:,} of {arrays['rows']} x {arrays['columns']} cells"
+        cells = [("crossbar arrays", f"{shape}, {arrays['utilisation']:.1%} of them in use")]
     for name, value in (
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
-        ("synapse memory", f"{_size(used)} of {_size(have)} on these cores ({used / have:.1%})"),
+        ("synapse memory", f"{size(used)} of {size(have)} on these cores ({used / have:.1%})"),
         *cells,
         ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
         ("streams at once", f"at most {found['max_streams']:,}"),
+        *_expectations(found["expected"]),
         ("weights", "in the program" if found["has_weights"] else _NO_WEIGHTS),
         ("prompt", f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"),
         ("text", _TEXT[found["text"]]),
@@ -97,11 +123,35 @@ def _totals(found: dict[str, Any]) -> Table:
     return table
 
 
+def _expectations(expected: dict[str, Any]) -> list[tuple[str, str]]:
+    *_, whole = expected["energy_j"].values()
+    steps = f", {expected['steps']:.0f} steps" if expected["steps"] else ""
+    return [
+        (
+            "expected energy",
+            f"{si(whole['nominal'], 'J')} ({interval(whole['low'], whole['high'], 'J')}) per token",
+        ),
+        (
+            "expected time",
+            f"at least {si(expected['at_least_s'], 's')} per token{steps}; "
+            f"the busiest core or link {si(expected['busiest_s'], 's')}",
+        ),
+    ]
+
+
+_FIRST = ("cores", "chips", "arrays by cells", "bits on chip links")
+
+
 def _bounds(found: dict[str, Any]) -> Table:
-    table = _table("Lower bounds: no mapping of these tiles can use fewer")
+    table = _table("Lower bounds for every mapping on this target (bits per decoded token)")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
-    for name, row in found["bounds"].items():
+    rows = found["bounds"]
+    order = [name for name in _FIRST if name in rows]
+    order += [name for name in rows if name not in order and "achieved" in rows[name]]
+    order += [name for name in rows if name not in order]
+    for name in order:
+        row = rows[name]
         least, achieved = row["bound"], row.get("achieved")
         table.add_row(
             name,
@@ -134,12 +184,3 @@ def _operations(found: dict[str, Any]) -> Table:
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-
-
-def _size(n_bytes: int) -> str:
-    """'1.6 MiB'."""
-    size, units = float(n_bytes), ["B", "KiB", "MiB", "GiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        del units[0]
-    return f"{size:.4g} {units[0]}"

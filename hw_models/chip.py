@@ -62,12 +62,16 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A mesh of chips, each a mesh of routers with some cores; sizes are (width, height)."""
+    """A mesh of chips, each a mesh of routers with some cores; sizes are (width, height).
+
+    dead_cores: broken ones that hold nothing, numbered over all chips (hw_models.mesh).
+    """
 
     chips: tuple[Positive, Positive]
     routers: tuple[Positive, Positive]  # per chip
     cores_per_router: Positive
     usable_cores: Positive  # per chip
+    dead_cores: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,3 +288,7 @@ def _check_layout(tree: Tree, layout: Layout) -> None:
         raise tree.refuse(
             "layout.usable_cores", f"{layout.usable_cores} of only {cores} cores per chip"
         )
+    every = cores * layout.chips[0] * layout.chips[1]
+    beyond = [core for core in layout.dead_cores if core >= every]
+    if beyond:
+        raise tree.refuse("layout.dead_cores", f"no core {beyond[0]}: there are {every:,}")

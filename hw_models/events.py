@@ -45,7 +45,7 @@ KINDS: Final[dict[str, tuple[Level, str]]] = {
     "flit_chip_x": ("network", "flit over one east-west chip-to-chip link"),
     "flit_chip_y": ("network", "flit over one north-south chip-to-chip link"),
     # neurons and the vector work between linears
-    "neuron_update": ("rest", "neuron finished for one token"),
+    "neuron_update": ("rest", "neuron updated: once per token, under barrier sync per step"),
     "encode": ("rest", "channel divided by V_th, rounded and coded"),
     "vec_add": ("rest", "vector addition, subtraction or comparison"),
     "vec_mul": ("rest", "vector multiplication"),

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.accounting import counters, tree_facts
 from compiler.operations import operations
 from compiler.program import Program
+from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import LINKS
 from kernels.coding import density
 from simulator.analog import analog_error, exact
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.reference import compare, numbers_of
@@ -40,15 +42,17 @@ def simulate(
     trace: bool = False,
     check: bool = False,
     slots: int | None = None,
+    sync: Sync | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
-    prompt: text, or token ids. check: compare every count, sum and logit with the canonical
-    executor (GateFailed). A crossbar whose sums are not exact by definition tells how far they are
-    off in any case. Raises BadInput for a program without weights, for a prompt that is empty or
-    not in the vocabulary, and for a number of tokens below 1.
+    prompt: text, or token ids. sync: None for the target's. check: compare every count, sum and
+    logit with the canonical executor (GateFailed). A crossbar whose sums are not exact by
+    definition tells how far they are off in any case.
+    Raises BadInput for a program without weights, for a prompt that is empty or not in the
+    vocabulary, and for a number of tokens below 1.
     """
     began = time.perf_counter()
     chosen = _prompt(program, prompt)
@@ -59,6 +63,7 @@ def simulate(
     simulation = Simulation(
         program,
         slots=slots,
+        sync=sync,
         first_logits=len(chosen) - 1,
         trace=rows.append if trace else None,
         keep_sums=check or not exact(program),
@@ -101,7 +106,7 @@ def _sequence(
     """Prefill, then decode token by token; counters are cut where a phase ends."""
     program = simulation.program
     facts = tree_facts(program)
-    before = Snapshot.of(simulation.state)
+    before = snapshot(simulation.state)
     for token in prompt:
         simulation.start(token, 0)
     logits = np.zeros(0, np.float32)
@@ -110,10 +115,11 @@ def _sequence(
         if token >= 0:
             logits, end = found, ps
         report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
-    after, busy = Snapshot.of(simulation.state), _busy_ps(simulation)
+    after, busy = snapshot(simulation.state), _busy_ps(simulation)
     counts = counters(program, facts, after.since(before))
     room = _max_streams(program, end, busy)
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room)]
+    steps = simulation.steps
+    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps)]
     generated = [int(logits.argmax())]
     start, before = end, after
     while len(generated) < wanted:
@@ -124,10 +130,11 @@ def _sequence(
         generated.append(int(logits.argmax()))
         report("decode", len(generated), wanted)
     if wanted > 1:
-        seen = Snapshot.of(simulation.state).since(before)
+        seen = snapshot(simulation.state).since(before)
         counts = counters(program, facts, seen)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room))
+        steps = simulation.steps - steps
+        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
@@ -166,6 +173,7 @@ def _result(
             "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
+        sync=simulation.sync,
     )
 
 

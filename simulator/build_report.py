@@ -7,19 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compiler.operations import layer_kind
 from hw_models.chip import Chip, chip_from_text
 from hw_models.cost import Range
 from hw_models.device import load_device
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
 from hw_models.ledger import ledger, static_of
+from hw_models.si import share, si
 from simulator.baselines import FORMATS, build_baselines, variants
 from simulator.density import densities
-from simulator.linears import SYNOPS, flat, layer_kind, linears, tokens_in
+from simulator.linears import SYNOPS, flat, linears, tokens_in
 from simulator.paper import PaperTable, paper_table, target_steps
 from simulator.report_data import Events, Mapped, PhaseReport, Report, headline_phase
 from simulator.result import Phase, Run
-from simulator.si import share, si
 
 
 def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams: int = 1) -> Report:
@@ -60,6 +61,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         macs_per_token=run.macs_per_token,
         time_to_first_token_s=run.time_to_first_token_s if run.logits_ps else float("nan"),
         tokens_per_s=run.tokens_per_s,
+        sync=run.sync,
         phases=phases,
         paper=_paper(run, main, original),
         density=densities(run),
@@ -80,6 +82,8 @@ def _phase(
         name=phase.name,
         tokens=phase.tokens,
         seconds=seconds,
+        steps=phase.steps,
+        barrier_seconds=phase.steps * chip.timing.barrier_ps * 1e-12,
         macs=sum(d.macs * tokens_in(run, phase, d) for d in linears(run)),
         streams=streams,
         events=_events(phase),
@@ -149,6 +153,14 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
         f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
     ]
+    if run.sync == "barrier":
+        source, grade = chip.sources["timing.barrier_ps"]
+        found.append(
+            f"Barrier sync: every step ends with {si(chip.timing.barrier_ps * 1e-12, 's')}. "
+            f"Source: {source} ({grade}). What a barrier takes in energy has no price."
+        )
+    if run.sync != chip.sync:
+        found.append(f"Run with --sync {run.sync}; the target's own is {chip.sync}.")
     included = {e.cost for p in phases for e in p.ledger.included}
     for cost in chip.costs:
         if cost.key in included:

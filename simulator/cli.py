@@ -1,7 +1,7 @@
 """sbsim: run a compiled program, and report what a run cost."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -67,6 +67,10 @@ def run(
         int | None,
         typer.Option(help="Tokens that a core holds sums of at once. (default: the target's)"),
     ] = None,
+    sync: Annotated[
+        Literal["dataflow", "barrier"] | None,
+        typer.Option(help="Cores on their own, or in common steps. (default: the target's)"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder to write. (default: runs/<model>-<target>-<n>)"),
@@ -100,6 +104,7 @@ def run(
             trace=trace,
             check=check,
             slots=slots,
+            sync=sync,
             out=folder,
             progress=report,
         )

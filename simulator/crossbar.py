@@ -46,7 +46,7 @@ def constants(array: Array, flips: int) -> I64:
 def programmed(program: Program, linear: int) -> Cells:
     """All cells of one linear, however it is cut."""
     name = program.graph.linears[linear].name
-    return cells(program.linears[name].q, program.chip.array, linear)
+    return cells(np.asarray(program.linears[name].q), program.chip.array, linear)
 
 
 def crossbar_cells(program: Program, task: I64) -> NDArray[np.uint16]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from simulator.linears import layer_kind
+from compiler.operations import layer_kind
 from simulator.result import Run, SiteActivity
 
 

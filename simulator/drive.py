@@ -17,6 +17,7 @@ from compiler.audit.tables import check_tables
 from compiler.audit.trees import tree_of_sink
 from compiler.graph import Graph, Logits, Router, Site, Stage
 from compiler.program import Program
+from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError, Unsupported
 from kernels.linear import linear_output
 from kernels.stage import STAGES
@@ -56,10 +57,10 @@ class Trajectory:
 class Simulation:
     """One sequence on one program. Feed it tokens; it yields logits with their times.
 
-    slots: token slots per core (at most the target's); first_logits: the first token whose
-    head runs (the last of the prompt is enough to sample); trace: takes rows of hot.state's
-    TRACE_COLUMNS; keep_sums: keep every linear's sums, for a comparison; in_flight: tokens
-    that will be started before the first of them is finished.
+    slots: token slots per core (at most the target's); sync: None for the target's;
+    first_logits: the first token whose head runs (the last of the prompt is enough to sample);
+    trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
+    comparison; in_flight: tokens that will be started before the first of them is finished.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Simulation:
         program: Program,
         *,
         slots: int | None = None,
+        sync: Sync | None = None,
         first_logits: int = 0,
         trace: Callable[[Rows], None] | None = None,
         keep_sums: bool = False,
@@ -82,10 +84,11 @@ class Simulation:
                 fix=f"1 to {most}{more}",
             )
         self.program, self.first_logits, self.trace = program, first_logits, trace
+        self.sync: Sync = sync or program.chip.sync
         self.keep_sums = keep_sums
         _check_simulated(program.graph)
         check_tables(program)
-        self.fixed = fixed_arrays(program, slots)
+        self.fixed = fixed_arrays(program, slots, self.sync)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -117,8 +120,17 @@ class Simulation:
     def events(self) -> int:
         return int(self.state.reg[hot.R_EVENTS])
 
+    @property
+    def steps(self) -> int:
+        """Barriers that have fallen; 0 under dataflow."""
+        return max(0, int(self.state.reg[hot.R_STEPS]))
+
     def start(self, token: int, time_ps: int) -> None:
-        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id."""
+        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id.
+
+        Under barrier sync one leaves per step: a token that is started while others wait
+        leaves after them, whatever `time_ps`.
+        """
         if not 0 <= token < self.program.graph.vocab:
             raise BadInput(
                 f"token id {token}; the vocabulary has {self.program.graph.vocab}",
@@ -212,8 +224,9 @@ class Simulation:
         before = token - self.state.counts.shape[0]
         if before < 0:
             return
-        encoders = self.program.tables.task_site == site
-        if (self.state.progress[encoders, hot.NEXT] <= before).any():
+        encoders = self.state.progress[self.program.tables.task_site == site]
+        sent = encoders[:, hot.NEXT] - (encoders[:, hot.SYMBOL] > 0)
+        if (sent <= before).any():
             name = self.program.graph.sites[site].name
             raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
@@ -241,8 +254,8 @@ class Simulation:
         behind = np.flatnonzero(fired < self.started)
         if behind.size == 0:
             return
-        task = int(behind[np.argmin(fired[behind])])
-        token = int(fired[task])
+        token = int(fired[behind].min())
+        task = self._first_in_want(behind[fired[behind] == token])
         got = int(self.state.got[task, token % int(self.fixed.service[hot.SLOTS])])
         tables = self.program.tables
         kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
@@ -251,6 +264,13 @@ class Simulation:
             f"missing from {', '.join(self._senders(task)) or 'no sender'}",
             where=self._place(task),
         )
+
+    def _first_in_want(self, tasks: NDArray[np.int64]) -> int:
+        """Of tasks that wait for the same token, one that waits for none of the others."""
+        tables = self.program.tables
+        theirs = np.isin(tables.tree_task, tasks)[tree_of_sink(tables)]
+        first = tasks[~np.isin(tasks, tables.sink_task[theirs])]
+        return int((first if first.size else tasks)[0])
 
     def _place(self, task: int) -> str:
         """Operation, task and core, for errors."""

@@ -1,6 +1,5 @@
 """The linears of a run: which site drives which operation, and how sparsely."""
 
-import re
 from dataclasses import dataclass
 
 from hw_models.errors import Bug
@@ -74,8 +73,3 @@ def total(phases: tuple[Phase, ...], operation: str, kind: str) -> int:
 def flat(phase: Phase) -> dict[tuple[str, str], int]:
     """{(operation, kind): count} of a phase, as the ledger takes it."""
     return {(op, kind): n for op, kinds in phase.counters.items() for kind, n in kinds.items()}
-
-
-def layer_kind(name: str) -> str:
-    """'layers.12.gate_up' -> 'gate_up': what the layers have in common."""
-    return re.sub(r"^layers\.\d+\.", "", name)

@@ -5,7 +5,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from compiler.audit.trees import tree_of_sink
 from compiler.program import TILE, VECTOR, Program
-from hw_models.events import LINKS, MESSAGES
+from hw_models.chip import Sync
+from hw_models.errors import BadInput
+from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
 from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
@@ -24,14 +26,27 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
-def fixed_arrays(program: Program, slots: int) -> Fixed:
-    """The engine's read-only side: tables, timing, weights in axon-major tiles."""
+def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixed:
+    """The engine's read-only side: tables, timing, weights in axon-major tiles.
+
+    sync: None for the target's. BadInput for barrier sync on a target that has no barrier_ps.
+    """
     t, chip = program.tables, program.chip
     sites, linears = program.graph.sites, program.graph.linears
     codings = [program.codings[s.name] for s in sites]
     spike_header = chip.formats["spike"].header_bits
     timing, core = chip.timing, chip.core
+    barrier_ps = timing.barrier_ps if (sync or chip.sync) == "barrier" else 0
+    if (sync or chip.sync) == "barrier" and not barrier_ps:
+        raise BadInput(
+            f"{chip.name} does not say how long a barrier takes",
+            where="timing.barrier_ps",
+            fix='sbcompile --set "timing.barrier_ps=465 ns"',
+        )
+    update_ps = _step_updates(program) if barrier_ps else _zeros(t.task_core.size)
     task = _task_table(program, slots)
+    task[:, h.PS] -= update_ps  # every step has it already
+    cores = np.unique(t.task_core)
     weight, mantissa = _tile_arrays(program, task)
     return Fixed(
         task=task,
@@ -74,9 +89,12 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
                 chip.abilities.row_buffer,
                 slots,
                 chip.formats["value"].payload_bits,
+                barrier_ps,
             ],
             np.int64,
         ),
+        used_link=np.flatnonzero(t.link_kind >= 0),
+        used_core=_columns(cores, np.bincount(t.task_core, update_ps)[cores]),
         weight=weight,
         mantissa=mantissa,
         array=array_constants(program),
@@ -87,6 +105,14 @@ def fixed_arrays(program: Program, slots: int) -> Fixed:
 def _columns(*columns: ArrayLike) -> I64:
     """One int64 table with these columns."""
     return np.ascontiguousarray(np.stack([np.asarray(c, np.int64) for c in columns], axis=1))
+
+
+def _step_updates(program: Program) -> I64:
+    """ps per task that its neurons take in every step under barrier sync."""
+    t = program.tables
+    neurons = t.work_kind == list(KINDS).index("neuron_update")
+    updates = np.bincount(t.work_task[neurons], t.work_count[neurons], t.task_core.size)
+    return updates.astype(np.int64) * program.chip.timing.update_ps
 
 
 def _task_table(program: Program, slots: int) -> I64:
@@ -192,6 +218,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     progress = _zeros(n_tasks, h.N_PROGRESS)
     progress[:, h.LAST_AXON] = -1
+    progress[:, h.SYMBOL] = reg[h.R_STEPS] = 0 if fixed.service[h.BARRIER_PS] else h.ALL
     progress[_after_head(program), h.NEXT] = progress[_after_head(program), h.DONE] = first
     groups = fixed.task[:, h.GROUPS]
     array = program.chip.array
@@ -216,6 +243,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         home=_zeros(n_home),
         row_sums=_zeros(widest * int(t.task_neuron_n.max(initial=1))),
         received=_zeros(t.sink_core.size, slots),
+        sent=_zeros(t.emit_tree.size),
         stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
         counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),
         stage_left=np.repeat(stage_all[:, None], ring, 1),

@@ -5,11 +5,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hw_models.si import interval, share, si, whole
 from simulator.build_report import build_report
+from simulator.report_text import steps_row
 from simulator.result import Run
-from simulator.si import interval, share, si, whole
 
-_HEAD = ("model", "target", "profile", "coding", "k", "program_hash")
+_HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync")
 
 
 def outcome(run: Run) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     for name, value in (
         ("time to first token", first),
         ("rate", si(found["tokens_per_s"], "token/s")),
+        *steps_row(found["steps_per_token"], found["barrier_share"]),
         (f"energy per token ({found['phase']})", _span(found["joules_per_token"], "J")),
         ("power of all chips", _span(found["watts"], "W")),
         ("chips, cores", f"{whole(found['chips'])}, {whole(found['cores'])}"),

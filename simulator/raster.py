@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.activity import Activity
+from compiler.operations import layer_kind
 from kernels.coding import encode
-from simulator.linears import layer_kind
 
 ROWS: Final = 256
 """Most channels drawn; more are sampled evenly, and the page says so."""

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from math import fsum
 from typing import Any, Final
 
+from compiler.operations import layer_kind
 from hw_models.cost import Range
 from hw_models.ledger import Ledger
 from simulator.baselines import Baseline
 from simulator.density import Density
-from simulator.linears import layer_kind
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
@@ -42,11 +42,22 @@ class PhaseReport:
     name: str
     tokens: int
     seconds: float
+    steps: int  # under barrier sync; else 0
+    barrier_seconds: float
     macs: int  # of the dense model
     streams: int
     events: Events
     ledger: Ledger
     baselines: tuple[Baseline, ...]
+
+    @property
+    def steps_per_token(self) -> float:
+        return self.steps / self.tokens
+
+    @property
+    def barrier_share(self) -> float:
+        """Of the time, in barriers."""
+        return self.barrier_seconds / self.seconds
 
     @property
     def joules_per_token(self) -> Range:
@@ -84,6 +95,8 @@ class PhaseReport:
             "name": self.name,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "steps_per_token": self.steps_per_token,
+            "barrier_share": self.barrier_share,
             "macs": self.macs,
             "joules_per_token": self.joules_per_token,
             "pj_per_mac": self.pj_per_mac,
@@ -132,6 +145,7 @@ class Report:
     macs_per_token: int
     time_to_first_token_s: float
     tokens_per_s: float  # of one stream
+    sync: str
     phases: tuple[PhaseReport, ...]
     paper: PaperTable
     density: tuple[Density, ...]
@@ -169,6 +183,8 @@ class Report:
                     "watts": main.watts,
                     "tokens_per_s": self.tokens_per_s,
                     "time_to_first_token_s": self.time_to_first_token_s,
+                    "steps_per_token": main.steps_per_token,
+                    "barrier_share": main.barrier_share,
                     "chips": self.n_chips,
                     "cores": self.n_cores,
                     "assumed_share": main.ledger.assumed_share(),

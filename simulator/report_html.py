@@ -1,8 +1,6 @@
 """A report as one offline HTML page: no script, no request, charts of plain HTML and CSS."""
 
 import base64
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +9,16 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.activity import Activity
+from compiler.operations import layer_kind
 from hw_models.cost import Range
-from hw_models.errors import BadInput
+from hw_models.files import write_text
 from hw_models.ledger import STATIC
+from hw_models.si import change, interval, share, si, whole
 from simulator.baselines import ON_CHIP
-from simulator.linears import SYNOPS, layer_kind
+from simulator.linears import SYNOPS
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
-from simulator.si import change, interval, share, si, whole
 from simulator.tables import (
     ALL_LEVELS,
     LEVEL_NAMES,
@@ -81,15 +80,7 @@ def render_html(
     activity adds the spike rasters. Raises BadInput if the file cannot be written.
     """
     view = _view(report, run, activity, provenance or {})
-    page = _environment().get_template("report.html").render(view)
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        work.write_text(page, encoding="utf-8")
-        os.replace(work, path)
-    except OSError as e:
-        raise BadInput(f"cannot be written: {e.strerror}", where=str(path)) from None
-    finally:
-        work.unlink(missing_ok=True)
+    write_text(path, _environment().get_template("report.html").render(view))
 
 
 def _environment() -> Environment:

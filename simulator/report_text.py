@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hw_models.cost import Range
+from hw_models.si import change, interval, share, si, whole
 from simulator.paper import Cell
 from simulator.report_data import PhaseReport, Report
 from simulator.result import AnalogError
-from simulator.si import change, interval, share, si, whole
 from simulator.tables import (
     baseline_rows,
     comparisons,
@@ -75,6 +75,7 @@ def _headline(r: Report) -> Table:
         ("time to first token", f"{si(r.time_to_first_token_s, 's')} ({r.prompt_tokens} tokens)"),
         ("power of all chips", span(main.watts, "W")),
         ("chips, cores", f"{whole(r.n_chips)}, {whole(r.n_cores)}"),
+        *steps_row(main.steps_per_token, main.barrier_share),
         ("streams", f"{r.streams} (at most {r.max_streams})"),
         ("joules on assumed costs", share(main.ledger.assumed_share())),
     ):
@@ -83,6 +84,14 @@ def _headline(r: Report) -> Table:
         ratio = change(found.joules, found.baseline)
         table.add_row(f"against {found.name}", f"{ratio} (up to level '{found.level}')")
     return table
+
+
+def steps_row(per_token: float, share_of_time: float) -> list[tuple[str, str]]:
+    """A line about the steps of barrier sync; none where there were none."""
+    if not per_token:
+        return []
+    time = f"{share(share_of_time)} of the time in barriers"
+    return [("steps per token", f"{per_token:.1f} ({time})")]
 
 
 def _joules(pj: Range) -> Range:

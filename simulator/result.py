@@ -25,6 +25,7 @@ class Phase:
     end_ps: int
     counters: Counters
     max_streams: int  # as many sequences have room beside each other on the busiest core and link
+    steps: int = 0  # barriers that fell in it; none under dataflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Run:
     # the engine's own: events processed, high-water marks
     events: Mapping[str, int] = field(default_factory=dict)
     analog: AnalogError | None = None  # of a crossbar whose sums are not exact by definition
+    sync: str = "dataflow"  # as run: the target's, or another that was asked for
 
     @property
     def time_to_first_token_s(self) -> float:

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from compiler.operations import layer_kind
 from hw_models.cost import Range
 from hw_models.events import LEVELS
 from hw_models.ledger import STATIC, Ledger, Row
+from hw_models.si import share, whole
 from simulator.baselines import ON_CHIP
-from simulator.linears import layer_kind
 from simulator.ranges import times
 from simulator.report_data import PhaseReport
 from simulator.result import AnalogError, LinearError
-from simulator.si import share, whole
 
 ALL_LEVELS: Final = (*LEVELS, STATIC)
 LEVEL_NAMES: Final = {

@@ -28,9 +28,10 @@ def root() -> Path:
 def commands() -> Mapping[str, Any]:
     """Every command with options, such as "sbsim run", and its click form."""
     from compiler.cli import app as sbcompile
+    from compiler.cli_verify import app as verify
     from simulator.cli import app as sbsim
 
-    groups = {"sbcompile": sbcompile, "sbsim": sbsim}
+    groups = {"sbcompile": sbcompile, "sbcompile verify": verify, "sbsim": sbsim}
     return {
         name: command
         for program, app in groups.items()

@@ -38,9 +38,9 @@ def reference(seed: int, config: GlaSwaConfig = SMALL, text: tuple = TEXT) -> li
     return list(execute(graph, numbers, text))
 
 
-def prefilled(program, text=TEXT, slots=None) -> Simulation:
+def prefilled(program, text=TEXT, slots=None, sync=None) -> Simulation:
     """All tokens started at once, run to the end, every sum kept."""
-    simulation = Simulation(program, slots=slots, keep_sums=True)
+    simulation = Simulation(program, slots=slots, sync=sync, keep_sums=True)
     for token in text:
         simulation.start(token, 0)
     for _ in simulation.advance():
@@ -48,9 +48,9 @@ def prefilled(program, text=TEXT, slots=None) -> Simulation:
     return simulation
 
 
-def decoded(program, text=TEXT) -> Simulation:
+def decoded(program, text=TEXT, sync=None) -> Simulation:
     """The same tokens, each started when the one before is finished."""
-    simulation = Simulation(program, keep_sums=True)
+    simulation = Simulation(program, sync=sync, keep_sums=True)
     end = 0
     for token in text:
         simulation.start(token, end)

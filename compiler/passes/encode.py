@@ -34,7 +34,6 @@ def check_abilities(chip: Chip) -> None:
         "graded spikes (the dense head needs 16 bits)": chip.abilities.graded_bits < 16,
         "multicast": not chip.abilities.multicast,
         "vector work on cores (norm, attention, gates)": not chip.abilities.vector,
-        "dataflow sync": chip.sync != "dataflow",
     }
     missing = [ability for ability, lacking in lacks.items() if lacking]
     if missing:

@@ -44,7 +44,7 @@ SHARES, BREADTHS = 500, 4000
 """Fields of the raster over shares of gate-up in a chip, and over its neurons there."""
 
 
-def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> float:
+def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> int:
     """Bits per token on all chip links together that no mapping can go below; 0 on one chip."""
     cap = chip.layout.usable_cores * chip.core.synapse_memory
     linears = {linear.name: linear for linear in graph.linears}
@@ -72,7 +72,7 @@ def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> float:
             spikes = weigh.channel_bits(linear.site, "chip_x")
             sums = weigh.sum_bits(linear.name, "chip_x")
             total += share[linear.condition] * _alone(_size(linear), spikes, sums, cap)
-    return float(np.floor(total))
+    return int(total)
 
 
 def _size(linear: Linear) -> tuple[int, int]:

@@ -6,8 +6,9 @@ Neighbours in the pipeline talk most, and blocks of tiles are made to fill a chi
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,20 +68,20 @@ class Partition:
         return [found[g] for g in range(self.n_groups)]
 
 
-def live_cores(mesh: Mesh, chip: Chip, number: int, dead: Set[int]) -> list[int]:
+def live_cores(mesh: Mesh, chip: Chip, number: int) -> list[int]:
     """Usable cores of one chip that are not dead, along its snake."""
-    every = list(mesh.cores_of(number))[: chip.layout.usable_cores]
-    return [core for core in every if core not in dead]
+    dead, every = set(chip.layout.dead_cores), mesh.cores_of(number)
+    return [core for core in islice(every, chip.layout.usable_cores) if core not in dead]
 
 
-def board_for(n_cores: int, chip: Chip, dead: Set[int]) -> Board:
+def board_for(n_cores: int, chip: Chip) -> Board:
     """The smallest near-square with room. Raises DoesNotFit when the system has too few cores."""
     mesh = mesh_of(chip)
-    lost = Counter(mesh.chip_of(core) for core in dead if core < mesh.n_cores)
+    lost = Counter(mesh.chip_of(core) for core in chip.layout.dead_cores)
     most = chip.layout.usable_cores
 
     def room(number: int) -> int:
-        return len(live_cores(mesh, chip, number, dead)) if lost[number] else most
+        return len(live_cores(mesh, chip, number)) if lost[number] else most
 
     wanted = max(1, -(-n_cores // most))
     for width, height in _near_squares(wanted, mesh.chips_w, mesh.chips_h):
@@ -116,12 +117,12 @@ def _square(chips: int) -> str:
     return f"[{side}, {-(-chips // side)}]"
 
 
-def partition(packing: Packing, chip: Chip, dead: Set[int] = frozenset()) -> Partition:
+def partition(packing: Packing, chip: Chip) -> Partition:
     """Groups of consecutive cores, as large as the chips along the board's snake.
 
     Raises DoesNotFit when the system has too few live cores.
     """
-    board = board_for(packing.n_cores, chip, dead)
+    board = board_for(packing.n_cores, chip)
     curve = board.curve
     rooms = [board.room[slot] for slot in curve]
     full = _fill([1] * packing.n_cores, rooms)
@@ -154,7 +155,7 @@ def _fill(sizes: Sequence[int], rooms: Sequence[int]) -> list[int]:
     return found
 
 
-def verify(found: Partition, packing: Packing, chip: Chip, dead: Set[int]) -> None:
+def verify(found: Partition, packing: Packing, chip: Chip) -> None:
     """Every logical core has a group; groups fit into the live cores of different chips."""
     if len(found.group_of) != packing.n_cores:
         raise Bug(
@@ -164,7 +165,7 @@ def verify(found: Partition, packing: Packing, chip: Chip, dead: Set[int]) -> No
     if board.width > board.mesh.chips_w or board.height > board.mesh.chips_h:
         raise Bug("the board is larger than the system", where="partition")
     for slot, room in enumerate(board.room):
-        lost = sum(board.mesh.chip_of(core) == board.chip(slot) for core in dead)
+        lost = sum(board.mesh.chip_of(core) == board.chip(slot) for core in chip.layout.dead_cores)
         every = board.mesh.chip_w * board.mesh.chip_h * board.mesh.cores_per_router
         if room > min(chip.layout.usable_cores, every - lost):
             raise Bug(f"chip {board.chip(slot)} has no {room} live cores", where="partition")

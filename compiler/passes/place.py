@@ -1,7 +1,6 @@
 """Place each chip's cores on its routers: along a snake, then exchanged (passes.settle)."""
 
 import os
-from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,7 +43,6 @@ def place(
     nets: Nets,
     chip: Chip,
     budget: Budget,
-    dead: Set[int] = frozenset(),
 ) -> Placement:
     """Cores on the routers of their chips: fewer bits x links of the mesh."""
     mesh = mesh_of(chip)
@@ -55,7 +53,7 @@ def place(
     def fill(group: int, local: Nets) -> None:
         number = parts.board.chip(parts.slot_of[group])
         cores = mesh.grid_of(number)
-        live = np.searchsorted(cores, live_cores(mesh, chip, number, dead))
+        live = np.searchsorted(cores, live_cores(mesh, chip, number))
         room = np.zeros(cores.size, np.int64)
         room[live] = 1
         grid = Grid(mesh.chip_w, mesh.chip_h, mesh.cores_per_router, room)
@@ -72,11 +70,11 @@ def place(
     return Placement(mesh, tuple(int(core) for core in physical))
 
 
-def verify(placement: Placement, parts: Partition, chip: Chip, dead: Set[int]) -> None:
+def verify(placement: Placement, parts: Partition, chip: Chip) -> None:
     """No core twice, none dead, each on the chip it was meant for, no chip beyond its cores."""
     if len(set(placement.physical)) != len(parts.group_of):
         raise Bug("two logical cores on one physical core", where="place")
-    if dead & set(placement.physical):
+    if set(chip.layout.dead_cores) & set(placement.physical):
         raise Bug("a dead core is used", where="place")
     columns, (rw, rh) = chip.layout.chips[0], chip.layout.routers
     held: dict[int, int] = {}

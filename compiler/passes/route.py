@@ -6,10 +6,10 @@ over one link. What each router's table must hold for them is the next pass.
 
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.deadlock import circle
 from compiler.audit.trees import ranges
 from compiler.hot.trees import grow
 from compiler.passes.pack import Packing
@@ -213,15 +213,7 @@ def _check_meant(trees: Trees, net: I64, flow: Dataflow) -> None:
 
 
 def verify_deadlock_free(trees: Trees) -> None:
-    """A message holds a link while it waits for the next ones: that relation has no cycle.
-
-    Forks count: a node's link depends on every child's link (Dally and Seitz, 1987).
-    """
-    parent = parent_of_node(trees)
-    below = np.flatnonzero(parent >= 0)
-    pairs = np.stack([trees.link[parent[below]], trees.link[below]], axis=1)
-    waits = nx.DiGraph()
-    waits.add_edges_from(np.unique(pairs, axis=0).tolist())
-    if not nx.is_directed_acyclic_graph(waits):
-        cycle = [a for a, _ in nx.find_cycle(waits)]
-        raise Bug(f"links {cycle} wait for each other", where="route")
+    """A message holds a link while it waits for the next ones: that relation has no cycle."""
+    links = circle(trees.link, parent_of_node(trees))
+    if links:
+        raise Bug(f"links {links} wait for each other", where="route")

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compiler.audit.cover import gap_or_overlap
 from compiler.graph import Graph, Linear
 from compiler.passes import arrays
 from compiler.passes.aspect import GROUP, Load, Shape, choose, groups, shapes, tile_state_bytes
@@ -87,31 +87,12 @@ def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip) -> None:
     for t in tiles:
         of[t.linear].append((t.pre, t.n_pre, t.post, t.n_post))
     for linear in graph.linears:
-        _covers(linear, np.array(of[linear.name], np.int64).reshape(-1, 4))
+        wrong = gap_or_overlap(linear.n_pre, linear.n_post, np.array(of[linear.name], np.int64))
+        if wrong:
+            raise Bug(wrong, where=linear.name)
     aligned = {lin.name: lin.align for lin in graph.linears}
     for t in tiles:
         if t.pre % GROUP or t.post % aligned[t.linear] or t.n_post % aligned[t.linear]:
             raise Bug(f"tile at ({t.pre}, {t.post}) cuts a group or a channel", where=t.linear)
         if t.n_pre * t.n_post > chip.core.synapse_memory or t.n_pre > chip.core.in_axons:
             raise Bug(f"tile {t.n_pre}x{t.n_post} is larger than a core", where=t.linear)
-
-
-def _covers(linear: Linear, blocks: NDArray[np.int64]) -> None:
-    """Paint the matrix on the raster of all borders: every field exactly once."""
-    pre, n_pre, post, n_post = blocks.T
-    x = np.unique(np.concatenate([[0, linear.n_pre], pre, pre + n_pre]))
-    y = np.unique(np.concatenate([[0, linear.n_post], post, post + n_post]))
-    if x[0] < 0 or y[0] < 0 or x[-1] > linear.n_pre or y[-1] > linear.n_post:
-        raise Bug("a tile reaches beyond the matrix", where=linear.name)
-    # differences of a two-dimensional prefix sum: + at a block's corner, - behind it
-    paint = np.zeros((y.size + 1, x.size + 1), np.int64)
-    left, right = np.searchsorted(x, pre), np.searchsorted(x, pre + n_pre)
-    top, bottom = np.searchsorted(y, post), np.searchsorted(y, post + n_post)
-    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1)):
-        np.add.at(paint, (rows, columns), sign)
-    np.add.at(paint, (bottom, right), 1)
-    times = paint.cumsum(0).cumsum(1)[: y.size - 1, : x.size - 1]
-    if (times != 1).any():
-        row, column = np.argwhere(times != 1)[0]
-        what = "gap" if times[row, column] == 0 else "overlap"
-        raise Bug(f"{what} at ({x[column]}, {y[row]})", where=linear.name)

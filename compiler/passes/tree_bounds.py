@@ -1,5 +1,7 @@
 """Given where cores lie: the least that any routing of the nets puts on links."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +10,7 @@ from compiler.passes.nets import Nets, contracted, within
 from compiler.passes.place import Placement
 
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 
 
 def mesh_trees(nets: Nets, placement: Placement) -> tuple[int, int]:
@@ -47,7 +50,7 @@ def _shortest(nets: Nets, x: I64, y: I64, width: int) -> I64:
 
 def busiest_chip_link(nets: Nets, placement: Placement) -> tuple[int, int]:
     """Bits per token on the chip link with the most; and the least that it can be with the chips
-    where they are: what must cross some straight cut of the board, over the links that cross it.
+    where they are: what must enter or leave some part of the board, over the links that do.
     """
     mesh = placement.mesh
     physical = np.array(placement.physical, np.int64)
@@ -55,21 +58,62 @@ def busiest_chip_link(nets: Nets, placement: Placement) -> tuple[int, int]:
     groups = contracted(nets, group_of.astype(np.int64), chips.size)
     y, x = np.divmod(np.append(chips, 0), mesh.chips_w)
     load: dict[tuple[int, int, str], float] = {}
-    east, west = np.zeros(mesh.chips_w), np.zeros(mesh.chips_w)
-    south, north = np.zeros(mesh.chips_h), np.zeros(mesh.chips_h)
+    cuts = _Cuts.of(int(x.max()) + 1, int(y.max()) + 1)
     for net, bits in enumerate(groups.far.tolist()):
         pins = groups.pin[groups.first[net] : groups.first[net + 1]]
-        px, py = x[pins].tolist(), y[pins].tolist()
-        _add_tree(load, px, py, bits)
-        east[px[0] : max(px)] += bits
-        west[min(px) : px[0]] += bits
-        south[py[0] : max(py)] += bits
-        north[min(py) : py[0]] += bits
-    crossing = max(
-        np.max([east, west], initial=0.0) / mesh.chips_h,
-        np.max([south, north], initial=0.0) / mesh.chips_w,
-    )
-    return round(max(load.values(), default=0.0)), int(crossing)
+        px, py = x[pins], y[pins]
+        _add_tree(load, px.tolist(), py.tolist(), bits)
+        cuts.add(px, py, bits)
+    return round(max(load.values(), default=0.0)), int(cuts.least(mesh.chips_w, mesh.chips_h))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cuts:
+    """Bits that must enter and leave parts of a board, float64[height, width] each: every chip by
+    itself, and every rectangle between the host's corner and a chip."""
+
+    into_chip: F64
+    out_of_chip: F64
+    into_corner: F64
+    out_of_corner: F64
+
+    @classmethod
+    def of(cls, width: int, height: int) -> "_Cuts":
+        return cls(*(np.zeros((height, width)) for _ in range(4)))
+
+    def add(self, x: I64, y: I64, bits: float) -> None:
+        """A net: its source, then its sinks; the host is on the first chip."""
+        away = (x != x[0]) | (y != y[0])
+        if not away.any():
+            return
+        sinks = np.zeros(self.into_chip.shape, bool)
+        sinks[y[away], x[away]] = True
+        self.into_chip[sinks] += bits
+        self.out_of_chip[y[0], x[0]] += bits
+        some_inside = np.logical_or.accumulate(np.logical_or.accumulate(sinks, 0), 1)
+        some_outside = np.ones_like(sinks)
+        some_outside[int(y[away].max()) :, int(x[away].max()) :] = False
+        source_inside = np.zeros_like(sinks)
+        source_inside[y[0] :, x[0] :] = True
+        self.into_corner[some_inside & ~source_inside] += bits
+        self.out_of_corner[some_outside & source_inside] += bits
+
+    def least(self, chips_w: int, chips_h: int) -> float:
+        """Bits of the fullest cut over its links, on a system of chips_w x chips_h chips."""
+        height, width = self.into_chip.shape
+        y, x = np.divmod(np.arange(height * width).reshape(height, width), width)
+        sides = (x > 0) * 1 + (y > 0) * 1 + (x + 1 < chips_w) * 1 + (y + 1 < chips_h) * 1
+        rim = (y + 1) * (x + 1 < chips_w) + (x + 1) * (y + 1 < chips_h)
+        found = [
+            traffic / np.maximum(1, links)
+            for traffic, links in (
+                (self.into_chip, sides),
+                (self.out_of_chip, sides),
+                (self.into_corner, rim),
+                (self.out_of_corner, rim),
+            )
+        ]
+        return float(np.max(found, initial=0.0))
 
 
 def _add_tree(

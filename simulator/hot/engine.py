@@ -3,12 +3,22 @@
 Events are ordered by (time, source core, per-source sequence). A link serves its
 messages first come, first served; a fork copies to every output; a core serves in
 series. A message for a token without a free accumulator set waits in a side queue
-of its (task, token) and comes back when the set is released.
+of its (task, token) and comes back when the set is released. Under barrier sync what
+reaches a core, and what a task does next, waits for the next step (docs/simulation.md).
 """
 
 from simulator.hot import state as h
 from simulator.hot.fail import fail
-from simulator.hot.fire import complete, cross, fire, needed, record, schedule
+from simulator.hot.fire import (
+    cross,
+    due,
+    fire,
+    intake,
+    needed,
+    record,
+    schedule,
+    schedule_turn,
+)
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
 
@@ -16,18 +26,21 @@ INT32_MAX = 2147483647
 
 
 def start_token(f, s, task, token, time):
-    """The host starts a token: its embedding leaves at `time`."""
-    engine(f, s, task, token, time, 0, 0)
+    """The host starts a token: its embedding leaves at `time`, or (barrier) in the step after
+    that of the token before it."""
+    s.reg[h.R_STARTED] = token + 1
+    if not f.service[h.BARRIER_PS] or s.progress[task, h.DONE] == token:
+        engine(f, s, task, token, time, 0, 0)
 
 
 @inner
 def hop(f, s, node, m, now):
     """Message m stands whole at a node's router: hand it to its sinks and onward links."""
     row, place = s.message[m], f.node[node]
-    tie = row[h.M_TIE]
+    tie, served = row[h.M_TIE], intake(f, now)
     for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
         what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, now, tie, what)
+        schedule(s.reg, s.heap, served, tie, what)
     for child in range(place[h.FIRST_CHILD], place[h.LAST_CHILD]):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
@@ -166,7 +179,7 @@ def serve_sums(f, s, sink, m, now):
 def arrive(f, s, sink, m, now):
     """A core takes a message in, or parks it until its token has a free set.
 
-    Returns the task whose inputs may now be complete, or -1.
+    Returns the task whose next token's inputs are now complete, or -1.
     """
     task, message = f.sink[sink, h.S_TASK], s.message[m]
     token, kind = message[h.M_TOKEN], message[h.M_CLASS]
@@ -200,11 +213,31 @@ def arrive(f, s, sink, m, now):
     drop_reference(s, m)
     if taken:
         s.got[task, slot] += taken
-        if s.got[task, slot] > needed(f, task, token):
+        missing = needed(f, task, token) - s.got[task, slot]
+        if missing < 0:
             fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
-        else:
+        if missing == 0 and token == s.progress[task, h.NEXT]:
             return task
     return -1
+
+
+@inner
+def next_step(f, s):
+    """The barrier falls when all is idle; neurons update, and what has waited begins: when?"""
+    end = s.reg[h.R_NOW]
+    for i in range(f.used_link.size):
+        end = max(end, s.link[f.used_link[i], h.FREE])
+    for i in range(f.used_core.shape[0]):
+        end = max(end, s.core[f.used_core[i, h.U_CORE], h.C_FREE])
+    start = end + f.service[h.BARRIER_PS]
+    for i in range(f.used_core.shape[0]):
+        core, duration = f.used_core[i, h.U_CORE], f.used_core[i, h.U_PS]
+        s.core[core, h.C_FREE] = start + duration
+        s.core[core, h.BUSY] += duration
+    for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
+        s.heap[event, 0] = start
+    s.reg[h.R_STEPS] += 1
+    return start
 
 
 def run(f, s, margin, most):
@@ -244,12 +277,14 @@ def engine(f, s, task, token, now, margin, most):
     while True:
         while token >= 0:
             fire(f, s, task, token, now)
-            token = complete(f, s, task)
+            token = due(f, s, task)
         why = stop(f, s, margin) if most else h.PAUSE
         if why >= 0:
             return why
         most -= 1
         now, what = heap[0, 0], heap[0, 2]
+        if now == h.LATER:
+            now = next_step(f, s)
         pop(heap, reg[h.R_HEAP])
         reg[h.R_HEAP] -= 1
         reg[h.R_NOW] = now
@@ -261,8 +296,14 @@ def engine(f, s, task, token, now, margin, most):
             hop(f, s, index, m, now)
         elif kind == h.ARRIVE:
             task = arrive(f, s, index, m, now)
-        else:
+        elif kind == h.RELEASE:
             task = index
             release(f, s, task, now)
+        else:
+            task, token = index, s.progress[index, h.DONE]
+            continue
         if task >= 0:
-            token = complete(f, s, task)
+            token = due(f, s, task)
+            if token >= 0 and f.service[h.BARRIER_PS]:
+                schedule_turn(s, task)
+                token = -1

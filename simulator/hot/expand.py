@@ -1,4 +1,4 @@
-"""One spike event at a time from a count, in the order a channel emits them."""
+"""One spike event at a time from a count, in the order a channel emits them; or step by step."""
 
 from numba import njit
 
@@ -19,3 +19,19 @@ def next_spike(left, coding):
     if coding == TERNARY:
         return (1, left, 0) if left > 0 else (-1, -left, 0)
     return left, 1, 0
+
+
+@njit(inline="always")
+def in_step(n, coding, step):
+    """(the part of a count that leaves in a step of its train, whether more leaves later).
+
+    ternary: a unit per step; bitwise: bit `step`, if set; graded: all in step 0.
+    """
+    size = abs(n)
+    if coding == BITWISE:
+        part, more = size & (1 << step), size >> step > 1
+    elif coding == TERNARY:
+        part, more = min(1, max(0, size - step)), size > step + 1
+    else:
+        part, more = size if step == 0 else 0, False
+    return (part if n > 0 else -part), more

@@ -2,14 +2,15 @@
 
 A core does one thing after another; a source injects its messages in series on its
 injection link. Partial sums carry their int64 values; values carry only their number,
-because float work is done on the gathered vector (DESIGN section 5).
+because float work is done on the gathered vector (DESIGN section 5). Under barrier sync a
+task takes turns, one per step: it fires in the first and sends one symbol of its trains in each.
 """
 
 from numba import int64
 
 from simulator.hot import state as h
 from simulator.hot.crossbar import close_arrays
-from simulator.hot.expand import TERNARY, next_spike
+from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
 from simulator.hot.heap import push
 from simulator.hot.jit import inner
@@ -35,6 +36,19 @@ def record(reg, rows, time, duration, event, place, task, token, message, count)
         reg[h.R_TRACE] = row + 1
         rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3] = time, duration, event, place
         rows[row, 4], rows[row, 5], rows[row, 6], rows[row, 7] = task, token, message, count
+
+
+@inner
+def intake(f, time):
+    """When a core takes in what reaches it at `time`: at once, or in the next step."""
+    return h.LATER if f.service[h.BARRIER_PS] else time
+
+
+@inner
+def schedule_turn(s, task):
+    """A task acts when the next step begins, before that step's messages are taken in."""
+    what = (h.TURN << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
+    schedule(s.reg, s.heap, h.LATER, h.NONE, what)
 
 
 @inner
@@ -70,7 +84,7 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
     for sink in range(first, last):
         what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(reg, s.heap, time, tie, what)
+        schedule(reg, s.heap, intake(f, time), tie, what)
     if last > first:
         local = (last - first) * times
         record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
@@ -88,20 +102,34 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
 
 
 @inner
-def send_spikes(f, s, time, task, e, token):
-    """Every channel's spikes back to back, then the marker that counts them."""
+def send_spikes(f, s, time, task, e, token, symbol):
+    """Every channel's spikes back to back (or one symbol of each), then the marker that counts
+    them. Is there more for later steps?
+    """
     site, tree, lo = f.task[task, h.SITE], f.emit[e, h.E_TREE], f.emit[e, h.E_LO]
     bits, coding, offset = f.site[site, h.BITS], f.site[site, h.CODING], f.site[site, h.OFFSET]
     row = token % s.counts.shape[0]
-    sent = int64(0)
+    sent, more = int64(0), False
+    if symbol > 0:
+        sent = s.sent[e]
+        if sent < 0:
+            return False
     for channel in range(lo, lo + f.emit[e, h.E_N]):
         left = int64(s.counts[row, offset + channel])
+        if symbol >= 0:
+            left, later = in_step(left, coding, symbol)
+            more |= later
         while left != 0:
             payload, times, left = next_spike(left, coding)
             inject(f, s, time, task, tree, h.SPIKE, token, bits, times, channel, payload, h.NONE)
             sent += times
+    if more:
+        s.sent[e] = sent
+        return True
+    s.sent[e] = -1
     bits = f.message[h.MARKER, h.HEADER]
     inject(f, s, time, task, tree, h.MARKER, token, bits, h.ONE, h.ZERO, sent, h.NONE)
+    return False
 
 
 @inner
@@ -201,8 +229,8 @@ def tokens_kept(window, period, residue, token):
 
 
 @inner
-def fire(f, s, task, token, now):
-    """Work on the core from when it is free, then send."""
+def work(f, s, task, token, now):
+    """The core's work for a token, from when the core is free; returns when it is done."""
     row, slots = f.task[task], f.service[h.SLOTS]
     core = row[h.CORE]
     duration = row[h.PS]
@@ -223,6 +251,7 @@ def fire(f, s, task, token, now):
     s.core[core, h.BUSY] += duration
     s.progress[task, h.FIRED] += 1
     s.progress[task, h.NEXT] = token + 1
+    s.got[task, token % slots] = 0
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if row[h.KIND] == h.TILE and not f.array.size:
         close_tile(f, s, task, token)
@@ -230,6 +259,18 @@ def fire(f, s, task, token, now):
         pass_on(f, s, task, token)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, finish)
+    return finish
+
+
+@inner
+def fire(f, s, task, token, now):
+    """Work, then send; under barrier sync, or send the next symbol of trains under way."""
+    row = f.task[task]
+    symbol, more = s.progress[task, h.SYMBOL], False
+    if symbol > 0:
+        finish = max(now, s.core[row[h.CORE], h.C_FREE])
+    else:
+        finish = work(f, s, task, token, now)
     for e in range(row[h.EMIT], row[h.EMIT_END]):
         residue = f.emit[e, h.E_RESIDUE]
         if residue >= 0 and token % row[h.PERIOD] != residue:
@@ -237,15 +278,22 @@ def fire(f, s, task, token, now):
         kind = f.emit[e, h.E_CLASS]
         if kind == h.SPIKE:
             if token >= s.site_first[row[h.SITE]]:
-                send_spikes(f, s, finish, task, e, token)
+                more |= send_spikes(f, s, finish, task, e, token, symbol)
+        elif symbol > 0:
+            continue
         elif kind == h.PARTIAL:
             send_sums(f, s, finish, task, e, token)
         else:
             send_values(f, s, finish, task, e, token)
+    if more:
+        s.progress[task, h.SYMBOL] = symbol + 1
+        schedule_turn(s, task)
+        return
+    s.progress[task, h.SYMBOL] = min(symbol, 0)
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
         announce(s.reg, s.ready, h.LOGITS, task, token, finish)
     what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
-    schedule(s.reg, s.heap, finish, next_tie(s.core, core), what)
+    schedule(s.reg, s.heap, finish, next_tie(s.core, row[h.CORE]), what)
 
 
 @inner
@@ -258,14 +306,14 @@ def needed(f, task, token):
 
 
 @inner
-def complete(f, s, task):
-    """The token a task can fire next, if its inputs are all there (they are taken); else -1."""
-    if f.task[task, h.NEED] + f.task[task, h.EXTRA] == 0:
-        return -1  # the embedding awaits nothing; the host starts it
+def due(f, s, task):
+    """The token a task can fire next, if its inputs are all there; else -1.
+
+    Under barrier sync it is done with one token before it turns to the next.
+    """
     slots = f.service[h.SLOTS]
     token = s.progress[task, h.NEXT]
-    slot = token % slots
-    if token >= s.progress[task, h.DONE] + slots or s.got[task, slot] != needed(f, task, token):
+    ahead = 1 if f.service[h.BARRIER_PS] else slots
+    if token >= min(s.progress[task, h.DONE] + ahead, s.reg[h.R_STARTED]):
         return -1
-    s.got[task, slot] = 0
-    return token
+    return token if s.got[task, token % slots] == needed(f, task, token) else -1

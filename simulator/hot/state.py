@@ -12,9 +12,12 @@ import numpy as np
 STAGE, LOGITS = 0, 1
 
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
-HOP, ARRIVE, RELEASE = 0, 1, 2
+HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
 KIND_SHIFT, INDEX_SHIFT = 60, 30
 MASK = (1 << 30) - 1
+
+LATER = 1 << 62
+"""Time of events that wait for the next step, under barrier sync."""
 
 # classes of messages and kinds of tasks, as in compiler.program
 SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
@@ -52,8 +55,10 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
     R_E2,
     R_E3,
     R_E4,
-) = range(14)
-N_REGISTERS = 14
+    R_STARTED,  # tokens the host was told to start
+    R_STEPS,  # barriers that have fallen; -1 under dataflow
+) = range(16)
+N_REGISTERS = 16
 
 # columns of Fixed.task
 (
@@ -89,6 +94,7 @@ S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
 FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
 CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
 L_BITS, L_OFFSET, L_CODING = range(3)  # Fixed.linear (width of a sum, offset in stage_sums, coding)
+U_CORE, U_PS = range(2)  # Fixed.used_core
 HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole message)
 (
     AXON_PS,
@@ -100,7 +106,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     ROW_BUFFER,
     SLOTS,
     VALUE_BITS,
-) = range(9)  # Fixed.service
+    BARRIER_PS,  # 0: dataflow
+) = range(10)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -144,8 +151,10 @@ N_MESSAGE = 10
     READS,
     CONVERTED,
     CLIPPED,
-) = range(10)  # progress of a task, and its counts
-N_PROGRESS = 10
+    SYMBOL,  # which one of its trains leaves in its next turn
+) = range(11)  # progress of a task, and its counts
+N_PROGRESS = 11
+ALL = -1  # SYMBOL under dataflow: a train leaves at once
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -172,6 +181,8 @@ class Fixed(NamedTuple):
     linear: np.ndarray
     message: np.ndarray
     service: np.ndarray
+    used_link: np.ndarray  # those that a tree goes over
+    used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # [group, neuron] per tile
     array: np.ndarray
@@ -194,13 +205,14 @@ class State(NamedTuple):
     parked: np.ndarray  # [room, 3]: message, sink, next
     parked_free: np.ndarray
     queue: np.ndarray  # [task, PARK, 2]: first and last parked entry, -1 for none
-    progress: np.ndarray  # [task, 10]
+    progress: np.ndarray  # [task, 11]
     got: np.ndarray  # [task, slot]
     accumulator: np.ndarray  # int32, per tile [slot, group, neuron]; crossbar: counts [slot, axon]
     bound: np.ndarray  # sum of |payload| * 127 per accumulator group: what it could hold
     home: np.ndarray  # sums at home tasks
     row_sums: np.ndarray  # scratch: one tile's P; of a crossbar also a group's A and column sums
     received: np.ndarray  # [sink, slot] spikes since the last marker
+    sent: np.ndarray  # [emit] spikes of a train under way; -1: its marker has left
     stage_sums: np.ndarray  # [ring, neurons of all linears]
     counts: np.ndarray  # int32[ring, channels of all sites]
     stage_left: np.ndarray  # [stage, ring] gathers still missing

@@ -3,13 +3,15 @@
 import pytest
 
 from benchmarks import engine
-from simulator.counters import Snapshot, counters, tree_facts
+from compiler.accounting import counters, tree_facts
+from simulator.counters import snapshot
 from simulator.drive import Simulation
 from tests.tiny import tiny
 
 
-def test_both_targets_and_phases_are_measured():
-    rows = engine.measure(tokens=2, repetitions=1)
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_both_targets_and_phases_are_measured(sync):
+    rows = engine.measure(tokens=2, repetitions=1, sync=sync)
     assert [(r["target"], r["phase"], r["tokens"]) for r in rows] == [
         ("loihi-like", "prefill", 2),
         ("loihi-like", "decode", 2),
@@ -28,6 +30,6 @@ def test_synops_are_those_of_the_counters():
     for token in (3, 1, 4):
         simulation.start(token, 0)
     engine.finish(simulation)
-    found = counters(program, tree_facts(program), Snapshot.of(simulation.state))
+    found = counters(program, tree_facts(program), snapshot(simulation.state))
     synops = sum(n for kinds in found.values() for kind, n in kinds.items() if "synop" in kind)
     assert engine.counts(simulation)["synops"] == synops > 0

@@ -141,7 +141,7 @@ def test_a_config_alone_gives_a_program_that_says_it_has_no_weights(folder):
     for model in ("My-Model", "My-Model/config.json"):
         done = call(model, "--target", "toy")
         assert done.exit_code == 0, done.stderr
-        assert "none: mapped from a config alone" in done.stdout
+        assert "none in this program" in done.stdout
         assert done.stdout.rstrip().endswith("wrote My-Model.sbx")
         program = Program.read(folder / "My-Model.sbx")
         assert program.graph.model == "My-Model" and not program.has_weights
@@ -339,7 +339,7 @@ def test_every_error_says_what_where_and_how(folder, monkeypatch, error):
     def fail(*_, **__):
         raise error("too [much]", where="layer 3", fix="less")
 
-    monkeypatch.setattr(compiler.pipeline, "compile_model", fail)
+    monkeypatch.setattr(compiler.pipeline, "map_model", fail)
     done = call("tiny.pt")
     assert done.exit_code == error.exit_code
     assert done.stderr == "error: too [much]\n  at: layer 3\n  fix: less\n"
@@ -349,7 +349,7 @@ def test_our_own_failure_asks_for_a_report_and_shows_its_traceback_on_demand(fol
     def fail(*_, **__):
         return 1 // 0
 
-    monkeypatch.setattr(compiler.pipeline, "compile_model", fail)
+    monkeypatch.setattr(compiler.pipeline, "map_model", fail)
     done = call("tiny.pt")
     assert done.exit_code == 1
     assert "internal error: ZeroDivisionError" in done.stderr and "report" in done.stderr
@@ -397,3 +397,64 @@ def test_a_disk_that_fills_up_is_refused_and_keeps_what_was_there(folder):
 def test_version_names_the_project():
     done = call("--version")
     assert done.exit_code == 0 and done.stdout.startswith("spikeloom ")
+
+
+def test_an_estimate_writes_no_program_and_is_what_the_first_layout_needs(folder):
+    before = contents(folder)
+    first, again = (call("tiny.pt", "--target", "toy", "--estimate", "--json") for _ in range(2))
+    assert first.exit_code == 0 and contents(folder) == before
+    assert first.stdout == again.stdout
+    estimated = json.loads(first.stdout)["result"]
+    assert estimated["program"] is None and estimated["written"] == []
+    mapped = json.loads(call("tiny.pt", "--target", "toy", "--json").stdout)["result"]
+    for what in ("cores", "chips"):
+        assert estimated["bounds"][what] == mapped["bounds"][what]
+    mesh = "bits x links of the mesh"
+    assert estimated["bounds"][mesh]["achieved"] >= mapped["bounds"][mesh]["achieved"]
+    assert "an estimate" in call("tiny.pt", "--target", "toy", "--estimate").stdout
+
+
+def test_operations_are_explained_beside_the_summary(folder):
+    found = call("tiny.pt", "--target", "toy", "--explain", "layers.0.o", "--explain", "host")
+    assert found.exit_code == 0 and (folder / "tiny.sbx").is_file()
+    lines = found.stdout.splitlines()
+    assert [line for line in lines if line.startswith(("layers.0.o:", "host:"))] != []
+    told = call("tiny.pt", "--target", "toy", "--json", "--explain", "layers.0.o")
+    (explained,) = json.loads(told.stdout)["result"]["explained"]
+    assert explained["operation"] == "layers.0.o" and explained["macs"] == 32 * 32
+
+
+def test_graph_and_table_are_written_beside_the_program(folder):
+    found = call("tiny.pt", "--target", "toy", "--graph", "g.graphml", "--csv", "t.csv")
+    assert found.exit_code == 0
+    assert [f"wrote {name}" in found.stdout for name in ("tiny.sbx", "g.graphml", "t.csv")] == [
+        True
+    ] * 3
+    assert (folder / "g.graphml").read_text().startswith("<graphml")
+    assert (folder / "t.csv").read_text().startswith("operation,layer,")
+
+
+def test_a_time_budget_is_kept_and_the_result_still_verified(folder):
+    found = call("tiny.pt", "--target", "toy", "--time-budget", "0.01", "--json")
+    assert found.exit_code == 0
+    assert Program.read(folder / "tiny.sbx").n_cores > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--estimate", "--out", "a.sbx"], 2, "writes no program"),
+        (["--graph", "g.png"], 2, "unknown format"),
+        (["--graph", "missing/g.dot"], 3, "cannot write there"),
+        (["--csv", "."], 3, "is a folder"),
+        (["--explain", "layers.0.oo"], 3, "nearest known one is layers.0.o"),
+        (["--time-budget", "0"], 2, "time budget of 0 s"),
+        (["--time-budget", "nan"], 2, "time budget of nan s"),
+    ],
+)
+def test_extras_that_cannot_be_are_refused_and_leave_nothing_behind(folder, words, code, said):
+    before = contents(folder)
+    found = call("tiny.pt", "--target", "toy", *words)
+    assert found.exit_code == code
+    assert said in found.stderr and found.stdout == ""
+    assert contents(folder) == before

@@ -7,7 +7,7 @@ import torch
 
 from compiler.graph import Linear, Parallel, Residual, Router, Swiglu, feeds, reads, verify
 from compiler.operations import check_mapped
-from compiler.pipeline import _arrays, compile_graph
+from compiler.pipeline import compile_graph, with_weights
 from compiler.program import Program
 from compiler.weights import quantize
 from compiler.weights import verify as verify_numbers
@@ -197,7 +197,7 @@ def test_a_vector_that_is_no_number_is_named(name):
 
 def with_experts() -> Program:
     """A program as no compiler writes it yet: the tables of another model."""
-    return replace(tiny(), graph=GRAPH, **_arrays(NUMBERS))
+    return with_weights(replace(tiny(), graph=GRAPH), TENSORS, lambda *_: None)
 
 
 def test_a_program_keeps_the_graph(tmp_path):

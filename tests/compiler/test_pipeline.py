@@ -230,12 +230,12 @@ def test_what_does_not_fit_names_the_resource(overrides, said):
 def test_dead_cores_are_left_out_until_too_few_are_alive():
     n = compiled(TINY_CORE).n_cores
     dead = frozenset(range(0, 1024, 3))
-    program = compiled(TINY_CORE, dead=dead)
+    program = compiled(TINY_CORE | {"layout.dead_cores": str(sorted(dead))})
     assert program.n_cores == n
     assert not dead & set(program.tables.task_core.tolist())
     alive = frozenset(range(1024)) - set(range(n - 1))
     with pytest.raises(DoesNotFit, match=f"{n} cores needed, {n - 1} usable on 64 chips"):
-        compiled(TINY_CORE, dead=alive)
+        compiled(TINY_CORE | {"layout.dead_cores": str(sorted(alive))})
 
 
 def test_odd_sizes_compile():

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from compiler import sections, weights
 from compiler.frontends.gla_swa import build
-from compiler.pipeline import compile_graph, map_graph, write_program
+from compiler.pipeline import compile_graph, map_graph, save
 from compiler.program import FORMAT, Program, Tables, widened
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput
@@ -83,7 +83,7 @@ def test_weights_that_never_were_in_memory_give_the_same_bytes(
     _, tensors, _ = model(0, TINY)
     monkeypatch.setattr(weights, "BLOCK", block)
     path = tmp_path / "streamed.sbx"
-    write_program(mapped(), tensors, path, lambda step, done, total: None)
+    save(mapped(), tensors, path, lambda step, done, total: None)
     assert path.read_bytes() == written.read_bytes()
     assert Program.read(path).hash == tiny().hash
 

@@ -109,7 +109,7 @@ def test_a_summary_is_plain_json(program):
 def test_the_summary_fits_a_terminal_and_shows_every_operation(program):
     out = io.StringIO()
     found = summary(program)
-    render(found, Console(file=out, width=60, highlight=False))
+    render(found, Console(file=out, width=100, highlight=False))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("[tiny] on toy")
@@ -154,7 +154,7 @@ def test_a_summary_says_how_text_becomes_ids_and_whether_there_are_weights(progr
     tokenizer = np.frombuffer(b"{}", np.uint8)
     for made, kind, weights, said in (
         (program, "bytes", True, ["in the program", "bytes are token ids"]),
-        (bare, "bytes", False, ["none: mapped from a config alone", "3 tokens, then 9 decoded"]),
+        (bare, "bytes", False, ["none in this program", "3 tokens, then 9 decoded"]),
         (words, "ids", False, ["prompts are --token-ids"]),
         (replace(words, tokenizer=tokenizer), "tokenizer", False, ["the model's tokenizer.json"]),
     ):

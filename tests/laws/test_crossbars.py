@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from compiler.accounting import counters, tree_facts
 from compiler.pipeline import compile_graph
 from compiler.program import TILE
 from hw_models.chip import load_chip
@@ -12,7 +13,7 @@ from hw_models.errors import GateFailed
 from kernels.canonical import execute
 from kernels.crossbar import cells, read
 from simulator.analog import sums_of_arrays
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.reference import compare, numbers_of
 from tests.small import TEXT, assert_equal, decoded, model, prefilled, reference
 
@@ -106,7 +107,7 @@ DIGITAL = ("synop_add", "synop_shift", "synop_mac", "weight_fetch")
 def test_arrays_are_counted_and_synops_are_not(target, coding):
     program = compiled(target, coding, **{"array.per_core": "4"})
     simulation = prefilled(program, FEW)
-    facts, seen = tree_facts(program), Snapshot.of(simulation.state)
+    facts, seen = tree_facts(program), snapshot(simulation.state)
     check_conservation(program, facts, simulation.state)
     found = counters(program, facts, seen)
     wanted = recount(program, simulation.found.activity)

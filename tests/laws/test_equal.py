@@ -61,8 +61,8 @@ sizes = st.fixed_dictionaries(
 )
 def test_core_sizes_and_dead_cores_change_no_value(sizes, seed, coding, dead):
     graph, tensors, _ = model(seed)
-    chip = load_chip("toy", sizes)
-    program = compile_graph(graph, tensors, chip, coding=coding, dead=frozenset(dead))
+    chip = load_chip("toy", sizes | {"layout.dead_cores": str(sorted(dead))})
+    program = compile_graph(graph, tensors, chip, coding=coding)
     assert not dead & set(program.tables.task_core.tolist())
     assert_equal(prefilled(program, TEXT[:4]), reference(seed)[:4])
 
@@ -76,7 +76,7 @@ def test_any_placement_gives_the_same_values(shuffle):
     graph, tensors, _ = model(0)
     chip = load_chip("toy")
 
-    def scattered(parts, nets, chip, budget, dead=frozenset()):
+    def scattered(parts, nets, chip, budget):
         cores = list(range(1024))
         shuffle.shuffle(cores)
         return placing.Placement(parts.board.mesh, tuple(cores[: len(parts.group_of)]))
@@ -89,7 +89,8 @@ def test_any_placement_gives_the_same_values(shuffle):
 
 
 def test_the_row_buffer_saves_fetches_and_nothing_else():
-    from simulator.counters import Snapshot, counters, tree_facts
+    from compiler.accounting import counters, tree_facts
+    from simulator.counters import snapshot
 
     graph, tensors, _ = model(0)
     found = {}
@@ -99,7 +100,7 @@ def test_the_row_buffer_saves_fetches_and_nothing_else():
         )
         simulation = prefilled(program, TEXT[:4])
         assert_equal(simulation, reference(0)[:4])
-        seen = Snapshot.of(simulation.state)
+        seen = snapshot(simulation.state)
         found[has] = counters(program, tree_facts(program), seen)
     fetches = {has: 0 for has in found}
     for has, counts in found.items():

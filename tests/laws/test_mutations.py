@@ -1,5 +1,6 @@
 """One wrong entry anywhere, and a run fails by name: refused when loaded, or caught on its way."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -8,12 +9,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.accounting import tree_facts
 from compiler.pipeline import compile_graph
 from compiler.program import PARTIAL, SPIKE, TILE, VECTOR
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput, Bug, GateFailed, SpikeloomError
 from simulator import drive
-from simulator.counters import check_conservation, tree_facts
+from simulator.counters import check_conservation
+from simulator.hot import state as hot
 from simulator.reference import compare
 from tests.small import model
 from tests.tiny import TINY, changed, tiny
@@ -22,14 +25,14 @@ TOKENS = (3, 17, 17)
 
 
 @cache
-def most_events():
+def most_events(sync="dataflow"):
     """What a run may take before we call it a hang: three times a sound one."""
-    return 3 * run(tiny()).events
+    return 3 * run(tiny(), sync=sync).events
 
 
-def run(program, limit=10**9):
+def run(program, limit=10**9, sync="dataflow"):
     """Stream the tokens through a program; no more than `limit` events."""
-    simulation = drive.Simulation(program, keep_sums=True)
+    simulation = drive.Simulation(program, keep_sums=True, sync=sync)
     for token in TOKENS:
         simulation.start(token, 0)
     for _ in simulation.advance():
@@ -37,13 +40,13 @@ def run(program, limit=10**9):
     return simulation
 
 
-def failure(program, checked=False):
+def failure(program, checked=False, sync="dataflow"):
     """The error of a mutated program: of loading it, or unless `checked`, of running it."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SpikeloomError) as caught:
         patch.setattr(drive, "BATCH", 1000)
         if not checked:
             patch.setattr(drive, "check_tables", lambda program: None)
-        simulation = run(program, most_events())
+        simulation = run(program, most_events(sync), sync)
         check_conservation(program, tree_facts(program), simulation.state)
         compare(tiny(), simulation.found, TOKENS)
     error = caught.value
@@ -98,6 +101,48 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 def test_a_dropped_delivery(sink):
     error = caught_twice(resized(tiny(), sink % tiny().tables.sink_task.size, -1))
     assert isinstance(error, Bug)
+
+
+@settings(max_examples=20, deadline=None, phases=PHASES)
+@given(sink=rows, by=st.sampled_from([-1, 1]))
+def test_a_delivery_dropped_or_doubled_under_barrier_sync(sink, by):
+    wrong = resized(tiny(), sink % tiny().tables.sink_task.size, by)
+    assert isinstance(failure(wrong, sync="barrier"), Bug)
+
+
+@settings(max_examples=30, deadline=None, phases=PHASES)
+@given(when=st.integers(0, 60), which=rows)
+@pytest.mark.parametrize("coding", ["ternary", "bitwise"])
+def test_a_message_lost_between_two_steps(coding, when, which):
+    """One of those that wait for a barrier is gone: the error names all that is known of it."""
+    program = tiny(coding)
+    simulation = drive.Simulation(program, sync="barrier")
+    for token in TOKENS:
+        simulation.start(token, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, "BATCH", 100)
+        running = simulation.advance()
+        for _ in range(when):
+            next(running)
+        waiting = np.zeros(0, int)
+        while not waiting.size:  # until a message of this step has arrived
+            next(running)
+            reg = simulation.state.reg
+            heap = simulation.state.heap[: reg[hot.R_HEAP]]
+            arrivals = (heap[:, 2] >> hot.KIND_SHIFT) == hot.ARRIVE
+            waiting = np.flatnonzero(arrivals & (heap[:, 0] == hot.LATER))
+        lost = int(waiting[which % waiting.size])
+        sink = int(heap[lost, 2] >> hot.INDEX_SHIFT) & hot.MASK
+        heap[:-1] = sorted(np.delete(heap, lost, axis=0).tolist())  # sorted: a heap
+        reg[hot.R_HEAP] -= 1
+        with pytest.raises(Bug) as caught:
+            list(running)
+    task = int(program.tables.sink_task[sink])
+    error = str(caught.value)
+    assert f"operation {program.ops[program.tables.task_op[task]]}" in error
+    assert f"task {program.task_names[task]}, core {program.tables.task_core[task]}" in error
+    assert re.search(r"token \d", error)
+    assert "announces" in error or "never finished" in error
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)

@@ -188,11 +188,38 @@ def test_slots_change_no_token(slots, stored, tmp_path):
     assert run.generated == stored[0].generated
 
 
+def test_barrier_sync_changes_times_and_no_token(stored, tmp_path):
+    run = simulate(
+        tiny(), prompt=PROMPT, tokens=5, sync="barrier", check=True, out=tmp_path / "run"
+    )
+    assert (stored[0].sync, [p.steps for p in stored[0].phases]) == ("dataflow", [0, 0])
+    assert run.sync == "barrier"
+    assert run.generated == stored[0].generated
+    assert run.chip == stored[0].chip
+    prefill, decode = run.phases
+    # a token at a time takes more steps per token than several at once
+    assert 0 < prefill.steps / prefill.tokens < decode.steps / decode.tokens
+    neurons = sum(lin.n_post for lin in tiny().graph.linears)
+    for phase in run.phases:
+        updates = sum(kinds.get("neuron_update", 0) for kinds in phase.counters.values())
+        assert updates == neurons * phase.steps
+        barriers = phase.steps * tiny().chip.timing.barrier_ps
+        assert 0 < barriers < phase.end_ps - phase.start_ps
+    assert read_run(tmp_path / "run").run == run
+
+
+def test_the_targets_own_sync_is_the_default(tmp_path):
+    barrier = tiny(sync="barrier")
+    assert simulate(barrier, prompt=PROMPT, tokens=1, out=tmp_path / "a").sync == "barrier"
+    flow = simulate(barrier, prompt=PROMPT, tokens=1, sync="dataflow", out=tmp_path / "b")
+    assert (flow.sync, flow.phases[0].steps) == ("dataflow", 0)
+
+
 def test_a_machine_with_one_wrong_weight_fails_the_check_and_leaves_no_folder(
     monkeypatch, tmp_path
 ):
-    def faulty(program, slots):
-        fixed = fixed_arrays(program, slots)
+    def faulty(*arguments):
+        fixed = fixed_arrays(*arguments)
         fixed.weight[: 32 * 4] ^= 0x40
         return fixed
 

@@ -259,6 +259,38 @@ def test_the_terminal_tells_what_has_no_price(toy_report):
     assert "host_bit" in text_of(toy_report)
 
 
+@pytest.fixture
+def in_steps(run):
+    """The same run under barrier sync: 1,000 and 900 steps."""
+    prefill, decode = run.phases
+    phases = (replace(prefill, steps=1_000), replace(decode, steps=900))
+    return replace(run, phases=phases, sync="barrier")
+
+
+def test_steps_and_the_time_in_barriers_are_told(in_steps):
+    report = build_report(in_steps)
+    prefill, decode = report.phases
+    # 465 ns each; 12 tokens of 40 us, 6 of 210 us
+    assert prefill.steps_per_token == 1_000 / 12
+    assert decode.steps_per_token == 150
+    assert prefill.barrier_share == pytest.approx(1_000 * 465e-9 / 480e-6)
+    assert decode.barrier_share == pytest.approx(900 * 465e-9 / 1_260e-6)
+    found = report.to_json()
+    assert found["sync"] == "barrier"
+    assert found["headline"]["steps_per_token"] == found["phases"][1]["steps_per_token"] == 150
+    assert found["headline"]["barrier_share"] == pytest.approx(0.332, abs=5e-4)
+    said = text_of(report)
+    assert "150.0 (33.2 % of the time in barriers)" in said
+    told = " ".join(report.assumptions)
+    assert "every step ends with 465 ns" in told and "Davies" in told
+    assert "Run with --sync barrier; the target's own is dataflow." in told
+
+
+def test_without_steps_nothing_is_said_of_them(report):
+    assert "steps per token" not in text_of(report)
+    assert not any("arrier" in line for line in report.assumptions)
+
+
 def test_names_from_a_file_are_no_markup(run):
     report = build_report(replace(run, model="[red]x[/red]", coding="bitwise"), ())
     assert "[red]x[/red]" in text_of(report)

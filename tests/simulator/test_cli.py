@@ -153,6 +153,28 @@ def test_more_slots_change_times_but_no_token(folder):
     assert one["time_to_first_token_s"] != two["time_to_first_token_s"]
 
 
+def test_sync_changes_times_but_no_token(folder):
+    flow, steps = (
+        result_of(call("run", *FEW, "--sync", sync, "--out", sync, "--json"), "run")
+        for sync in ("dataflow", "barrier")
+    )
+    assert flow["generated"] == steps["generated"]
+    assert flow["time_to_first_token_s"] < steps["time_to_first_token_s"]
+    assert (flow["sync"], flow["steps_per_token"], flow["barrier_share"]) == ("dataflow", 0, 0)
+    assert steps["sync"] == "barrier" and steps["steps_per_token"] > 10
+    assert 0 < steps["barrier_share"] < 1
+    said = f"{steps['steps_per_token']:.1f} ("
+    assert said in call("run", *FEW, "--sync", "barrier").stdout
+    assert said in call("report", "barrier").stdout
+    assert "steps per token" not in call("report", "dataflow").stdout
+
+
+def test_an_unknown_sync_is_a_usage_error(folder):
+    done = call("run", "--sync", "clock")
+    assert done.exit_code == 2 and "clock" in done.stderr
+    assert names(folder) == {"tiny.sbx"}
+
+
 def test_a_model_cannot_write_to_the_terminal_what_it_likes(folder):
     done = call("run", "--prompt", "a\x1b[31m[bold]\n", "--tokens", "1")
     assert done.stdout.startswith("a\\x1b[31m[bold]\n")

@@ -6,10 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from compiler.accounting import counters, tree_facts
 from compiler.program import PARTIAL, SPIKE, VALUE
 from hw_models.errors import Bug
 from hw_models.events import KINDS, LINKS
-from simulator.counters import Snapshot, check_conservation, counters, tree_facts
+from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot.state import FLITS
 from tests.tiny import tiny
@@ -20,13 +21,13 @@ FACTS = tree_facts(tiny())
 def run(*texts):
     """Snapshots after each text, and the simulation."""
     simulation = Simulation(tiny())
-    seen = [Snapshot.of(simulation.state)]
+    seen = [snapshot(simulation.state)]
     for text in texts:
         for token in text:
             simulation.start(token, simulation.now_ps)
         for _ in simulation.advance():
             pass
-        seen.append(Snapshot.of(simulation.state))
+        seen.append(snapshot(simulation.state))
     return seen, simulation
 
 
@@ -62,7 +63,7 @@ def test_counts_have_known_names_are_positive_and_sorted(three):
 def test_a_snapshot_is_not_moved_by_what_happens_later():
     simulation = Simulation(tiny())
     simulation.start(3, 0)
-    before = Snapshot.of(simulation.state)
+    before = snapshot(simulation.state)
     kept = {f.name: getattr(before, f.name).copy() for f in dataclasses.fields(before)}
     for _ in simulation.advance():
         pass

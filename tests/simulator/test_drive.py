@@ -173,19 +173,36 @@ def test_a_task_that_awaits_too_little_is_late_or_too_full():
 
 @pytest.mark.parametrize("slots", ["1", "2", "8"])
 @pytest.mark.parametrize("in_flight", [1, 8, 40])
-def test_more_tokens_than_were_announced_are_right_or_refused(slots, in_flight):
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_more_tokens_than_were_announced_are_right_or_refused(slots, in_flight, sync):
     """A row of operands or counts is never taken while a token still needs it."""
     text = TEXT * 7
     program = tiny(core__token_slots=slots, core__state_memory="8 KiB")
-    simulation = started(text, program, in_flight=in_flight)
+    simulation = started(text, program, in_flight=in_flight, sync=sync)
     try:
         finished(simulation)
     except DoesNotFit as refusal:
-        assert in_flight < 40 and slots != "1"
+        assert in_flight < 40 and (slots, sync) != ("1", "dataflow")
         assert "for token" in refusal.what and "still in use" in refusal.what
         assert "--slots 1" in refusal.fix
         return
     assert_equal(simulation, reference(0, TINY, text))
+
+
+@pytest.mark.parametrize("coding", ["ternary", "bitwise"])
+def test_counts_are_kept_until_the_last_symbol_has_left(coding):
+    """Barrier sync, room for 16 tokens: norms run ahead of the trains that encoders send."""
+    refused = []
+    for n in range(16, 24):
+        text = (TEXT * 4)[:n]
+        simulation = started(text, tiny(coding), in_flight=16, sync="barrier")
+        try:
+            finished(simulation)
+        except DoesNotFit:
+            refused.append(n)
+        else:
+            assert_equal(simulation, reference(0, TINY, text))
+    assert refused and refused == list(range(refused[0], 24)) and refused[0] > 16
 
 
 def test_the_trace_accounts_for_every_busy_picosecond():
@@ -207,18 +224,20 @@ def test_the_trace_accounts_for_every_busy_picosecond():
     }
 
 
-def test_tracing_changes_nothing():
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_tracing_changes_nothing(sync):
     rows = []
-    traced = started(trace=rows.append)
-    plain = started()
+    traced = started(trace=rows.append, sync=sync)
+    plain = started(sync=sync)
     assert finished(traced) == finished(plain)
     assert (traced.state.link == plain.state.link).all()
     assert_equal(traced, reference(0, TINY, TEXT))
 
 
-def test_a_core_does_one_thing_at_a_time():
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_a_core_does_one_thing_at_a_time(sync):
     rows = []
-    simulation = started(trace=rows.append)
+    simulation = started(trace=rows.append, sync=sync)
     finished(simulation)
     simulation.flush_trace()
     table = np.concatenate(rows)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from compiler.audit.trees import tree_of_sink
 from compiler.program import TILE, VECTOR
+from hw_models.errors import BadInput
 from simulator import machine
 from simulator.drive import Simulation
 from simulator.hot import state as h
-from simulator.machine import enlarged, fixed_arrays, fresh_state, header_bits, sinks_by_tree
+from simulator.machine import enlarged, fixed_arrays, fresh_state, header_bits
 from tests.compiler.passes.steps import passes
 from tests.small import assert_equal, model, reference
 from tests.tiny import TINY, tiny
@@ -53,9 +55,32 @@ def test_accumulators_and_sums_of_tasks_and_slots_do_not_overlap(slots):
 def test_trees_reach_what_the_nets_were_meant_for():
     chip = tiny().chip
     flow = passes(model(0, TINY)[0], chip).flow
-    sinks = sinks_by_tree(tiny())
-    for net, found in zip(flow.nets, sinks, strict=True):
-        assert sorted(tiny().tables.sink_task[found]) == sorted(net.sinks)
+    tree = tree_of_sink(tiny().tables)
+    for i, net in enumerate(flow.nets):
+        assert sorted(tiny().tables.sink_task[tree == i]) == sorted(net.sinks)
+
+
+def test_barrier_sync_needs_the_length_of_a_barrier():
+    program = tiny(timing__barrier_ps="0 ps")
+    fixed_arrays(program, 2)
+    with pytest.raises(BadInput, match="toy does not say how long a barrier takes") as caught:
+        fixed_arrays(program, 2, "barrier")
+    assert "timing.barrier_ps" in caught.value.where and "--set" in caught.value.fix
+
+
+def test_a_step_has_the_updates_that_firing_has_no_longer():
+    """Per core: what its tasks would take for one token each, less what is left of it."""
+    flow, steps = (fixed_arrays(tiny(), 2, sync) for sync in ("dataflow", "barrier"))
+    cores = dict.fromkeys(range(tiny().host_core + 1), 0)
+    for task, (before, after) in enumerate(zip(flow.task, steps.task, strict=True)):
+        neurons = before[h.NEURON_N] if before[h.KIND] == VECTOR else 0
+        assert before[h.PS] - after[h.PS] == neurons * tiny().chip.timing.update_ps
+        assert after[h.PS] >= 0
+        cores[int(tiny().tables.task_core[task])] += before[h.PS] - after[h.PS]
+    assert {core: ps for core, ps in cores.items() if ps} == {
+        int(core): int(ps) for core, ps in steps.used_core if ps
+    }
+    assert not flow.used_core[:, h.U_PS].any()
 
 
 def test_headers_are_those_of_the_chip():
@@ -79,10 +104,11 @@ def test_more_room_changes_nothing_that_is_there(fixed):
     assert (grown.accumulator == state.accumulator).all()
 
 
-def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch):
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch, sync):
     honest = machine.margin_of
     monkeypatch.setattr(machine, "margin_of", lambda program: honest(program) // 4)
-    simulation = Simulation(tiny(), keep_sums=True)
+    simulation = Simulation(tiny(), sync=sync, keep_sums=True)
     before = simulation.state.heap.shape[0]
     text = tuple(range(20)) * 2
     for token in text:
@@ -93,8 +119,9 @@ def test_a_machine_that_begins_with_little_room_gets_more(monkeypatch):
     assert_equal(simulation, reference(0, TINY, text))
 
 
-def test_records_are_all_free_again_when_a_run_is_over():
-    simulation = Simulation(tiny())
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_records_are_all_free_again_when_a_run_is_over(sync):
+    simulation = Simulation(tiny(), sync=sync)
     for token in (3, 17, 8):
         simulation.start(token, 0)
     for _ in simulation.advance():

@@ -115,6 +115,14 @@ def test_the_page_tells(text, words):
     assert words in Page(text).words
 
 
+def test_steps_are_told_where_there_were_some(run, text, tmp_path):
+    phases = tuple(replace(phase, steps=90) for phase in run.phases)
+    stepwise = rendered(replace(run, sync="barrier", phases=phases), tmp_path / "r.html")
+    assert "barrier sync" in Page(stepwise).words
+    assert "15.0 steps per token, 3.3 % of the time in barriers" in Page(stepwise).words
+    assert "dataflow sync" in Page(text).words and "steps per token" not in Page(text).words
+
+
 def test_what_has_no_price_is_listed(toy_run, tmp_path):
     words = Page(rendered(toy_run, tmp_path / "r.html")).words
     assert "Not priced" in words and "host_bit" in words

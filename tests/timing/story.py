@@ -115,10 +115,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Rows of the trace in time order, and when each token's logits reached the host."""
+    """Rows of the trace in time order, when each token's logits reached the host, and steps."""
 
     rows: tuple[Row, ...]
     logits_ps: dict[int, int]
+    steps: int
 
     def fired(self, task: str, token: int = 0) -> Row:
         (row,) = (r for r in self.rows if (r.event, r.task, r.token) == ("fire", task, token))
@@ -187,6 +188,7 @@ class Story:
         return Told(
             tuple(_row(program, r) for r in table[np.argsort(table[:, 0], kind="stable")].tolist()),
             simulation.found.logits_ps,
+            simulation.steps,
         )
 
     def _program(self, chip: Chip) -> Program:

@@ -1,5 +1,6 @@
 """Pass after pass, every result kept."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from compiler.budget import Budget
@@ -17,18 +18,23 @@ from compiler.passes.traffic import messages
 from compiler.statistics import shipped_profile
 
 
-def passes(graph, chip, coding="bitwise", dead=frozenset()):
+def with_dead(chip, cores):
+    """The same chip with broken cores."""
+    return replace(chip, layout=replace(chip.layout, dead_cores=tuple(sorted(cores))))
+
+
+def passes(graph, chip, coding="bitwise"):
     """graph, chip, and the result of each pass."""
     codes = encode(graph, chip, coding, 3.0)
     statistics = shipped_profile()
     tiles = tile(graph, codes, chip, statistics)
     flow = dataflow(graph, tiles, chip)
     packed = pack(flow, chip)
-    parts = partition(packed, chip, dead)
+    parts = partition(packed, chip)
     weigh = messages(graph, codes, chip, statistics)
     nets = nets_of(flow, packed, weigh)
     boarded = on_board(parts, nets, Budget())
-    placed = place(boarded.parts, nets, chip, Budget(), dead)
+    placed = place(boarded.parts, nets, chip, Budget())
     trees = route(flow, packed, placed)
     tables = router_tables(trees, flow, placed.mesh, chip)
     return SimpleNamespace(

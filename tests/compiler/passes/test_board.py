@@ -15,6 +15,7 @@ from compiler.passes.route import tree_of_node
 from hw_models.chip import load_chip
 from hw_models.errors import Bug
 from hw_models.events import LINKS
+from tests.compiler.passes.steps import with_dead
 from tests.tiny import TINY_CORE
 
 CHIP = load_chip("toy", {"layout.usable_cores": "1"})  # a chip is a core
@@ -80,7 +81,7 @@ def test_a_cut_that_the_pipeline_hides_is_taken_from_the_second_opinion():
 def test_dead_chips_are_left_out():
     dead = frozenset(range(16)) | frozenset(range(64, 68))
     packing = Packing(tuple(range(9)), tuple(range(9)))
-    parts = partition(packing, CHIP, dead)
+    parts = partition(packing, with_dead(CHIP, dead))
     found = on_board(parts, ring(9), Budget())
     verify(found, ring(9))
     assert all(found.parts.board.room[slot] for slot in found.parts.slot_of)
@@ -108,7 +109,7 @@ def test_the_verifier_recounts(small):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (4, 4), (5, 3), (1, 7)])
 def test_a_hilbert_curve_visits_every_slot_once(width, height):
     chip = load_chip("toy", {"layout.chips": f"[{width}, {height}]", "layout.usable_cores": "1"})
-    board = board_for(width * height, chip, frozenset())
+    board = board_for(width * height, chip)
     way = _hilbert(board)
     assert sorted(way) == list(range(width * height))
     if width == height:  # and goes to a neighbour every time
@@ -121,7 +122,7 @@ def test_groups_keep_to_chips_that_have_room_for_them():
     chip = load_chip("toy", TINY_CORE)
     dead = frozenset({4, 5, 6})
     packing = Packing(tuple(range(61)), (0,) * 61)
-    parts = partition(packing, chip, dead)
+    parts = partition(packing, with_dead(chip, dead))
     assert sorted(parts.sizes) == [13, 16, 16, 16]
     found = on_board(parts, ring(61), Budget())
     assert isinstance(found.parts, Partition)

@@ -86,6 +86,11 @@ def test_a_coding_that_the_chip_knows_but_no_tile_carries(small, coding):
     assert caught.value.fix == "one of: ternary, bitwise, graded"
 
 
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+def test_cores_may_go_on_their_own_or_in_common_steps(sync):
+    check_abilities(load_chip("toy", {"sync": sync}))
+
+
 def test_link_buffers_with_an_end_are_refused_not_ignored():
     with pytest.raises(Unsupported, match="buffers") as caught:
         check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}))
@@ -98,7 +103,6 @@ def test_link_buffers_with_an_end_are_refused_not_ignored():
         ("abilities.multicast", "false", "multicast"),
         ("abilities.vector", "false", "vector work"),
         ("abilities.graded_bits", "8 bit", "graded spikes"),
-        ("sync", "barrier", "dataflow sync"),
         ("link.x.buffer_flits", "16", "bounded link buffers"),
     ],
 )

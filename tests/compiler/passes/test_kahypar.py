@@ -29,7 +29,7 @@ def test_cliques_that_the_pipeline_hides_are_found():
     packing, nets = scrambled()
     parts = partition(packing, CHIP)
     found = second_cut(parts, nets, np.inf)
-    verify(found, packing, CHIP, frozenset())
+    verify(found, packing, CHIP)
     for clique in range(4):
         assert len({found.group_of[core] for core in range(clique, 32, 4)}) == 1
     assert contracted(nets, np.array(found.group_of), found.n_groups).n_nets == 0

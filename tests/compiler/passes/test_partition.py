@@ -11,6 +11,7 @@ from compiler.passes.pack import Packing
 from compiler.passes.partition import board_for, partition, verify
 from hw_models.chip import load_chip
 from hw_models.errors import Bug, DoesNotFit
+from tests.compiler.passes.steps import with_dead
 
 CHIP = load_chip("toy", {"layout.chips": "[3, 2]", "layout.usable_cores": "14"})
 MOST = 3 * 2 * 14
@@ -26,11 +27,11 @@ def packing(*blocks):
 @given(n_cores=st.integers(1, MOST), dead=st.sets(st.integers(0, 95), max_size=40))
 def test_chips_are_filled_one_after_another(n_cores, dead):
     try:
-        found = partition(packing(n_cores), CHIP, dead)
+        found = partition(packing(n_cores), with_dead(CHIP, dead))
     except DoesNotFit:
         assert n_cores > MOST - len(dead)
         return
-    verify(found, packing(n_cores), CHIP, dead)
+    verify(found, packing(n_cores), with_dead(CHIP, dead))
     runs = [(group, len(list(run))) for group, run in groupby(found.group_of)]
     assert [group for group, _ in runs] == list(range(found.n_groups))
     for group, n in runs:
@@ -56,7 +57,7 @@ def test_the_board_is_a_near_square_at_the_hosts_corner():
         (600, 3, 2),
         (54_000, 22, 21),
     ):
-        board = board_for(cores, large, frozenset())
+        board = board_for(cores, large)
         assert (board.width, board.height) == (width, height)
         assert sum(board.room) >= cores
     assert board.chip(board.width) == 36  # the second row of 36 chips
@@ -78,19 +79,19 @@ def test_too_few_chips_say_how_many_would_do(small):
 def test_too_many_dead_cores():
     assert len(partition(packing(MOST), CHIP).group_of) == MOST
     with pytest.raises(DoesNotFit, match=f"{MOST} cores needed, {MOST - 1} usable"):
-        partition(packing(MOST), CHIP, {0})
+        partition(packing(MOST), with_dead(CHIP, {0}))
 
 
 def test_a_core_without_a_chip(small):
     short = replace(small.parts, group_of=small.parts.group_of[:-1])
     with pytest.raises(Bug, match="have a chip"):
-        verify(short, small.packed, small.chip, frozenset())
+        verify(short, small.packed, small.chip)
 
 
 def test_two_groups_on_one_chip(small):
     slots = (small.parts.slot_of[1], *small.parts.slot_of[1:])
     with pytest.raises(Bug, match="two groups on one chip"):
-        verify(replace(small.parts, slot_of=slots), small.packed, small.chip, frozenset())
+        verify(replace(small.parts, slot_of=slots), small.packed, small.chip)
 
 
 def test_one_core_too_many_on_a_chip(small):
@@ -100,10 +101,10 @@ def test_one_core_too_many_on_a_chip(small):
     groups[other] = full
     wrong = replace(small.parts, group_of=tuple(groups))
     with pytest.raises(Bug, match=f"more cores in group {full}"):
-        verify(wrong, small.packed, small.chip, frozenset())
+        verify(wrong, small.packed, small.chip)
 
 
 def test_a_room_that_is_not_there(small):
     dead = {next(iter(small.placed.mesh.cores_of(small.parts.board.chip(0))))}
     with pytest.raises(Bug, match="has no 16 live cores"):
-        verify(small.parts, small.packed, small.chip, dead)
+        verify(small.parts, small.packed, with_dead(small.chip, dead))

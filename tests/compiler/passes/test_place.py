@@ -15,6 +15,7 @@ from compiler.passes.place import place, verify
 from compiler.passes.tree_bounds import mesh_trees
 from hw_models.chip import load_chip
 from hw_models.errors import Bug
+from tests.compiler.passes.steps import with_dead
 
 CHIP = load_chip(
     "toy", {"layout.chips": "[3, 2]", "layout.cores_per_router": "2", "layout.usable_cores": "30"}
@@ -37,9 +38,10 @@ def chain(n_cores):
 @settings(max_examples=40, deadline=None)
 @given(n_cores=st.integers(1, 120), dead=st.sets(st.integers(0, 191), max_size=40))
 def test_random_boards(n_cores, dead):
-    parts = partition(Packing(tuple(range(n_cores)), (0,) * n_cores), CHIP, dead)
-    placed = place(parts, chain(n_cores), CHIP, Budget(), dead)
-    verify(placed, parts, CHIP, dead)
+    chip = with_dead(CHIP, dead)
+    parts = partition(Packing(tuple(range(n_cores)), (0,) * n_cores), chip)
+    placed = place(parts, chain(n_cores), chip, Budget())
+    verify(placed, parts, chip)
     assert len(set(placed.physical)) == n_cores
     assert not dead & set(placed.physical)
     for core, group in zip(placed.physical, parts.group_of, strict=True):
@@ -68,32 +70,32 @@ def test_the_same_every_time(small):
 def test_a_budget_of_nothing_places_along_the_snake(small):
     spent = Budget(1e-9)
     placed = place(small.parts, small.nets, small.chip, spent)
-    verify(placed, small.parts, small.chip, frozenset())
+    verify(placed, small.parts, small.chip)
     for group, slot in enumerate(small.parts.slot_of):
         mine = [c for c, g in zip(placed.physical, small.parts.group_of, strict=True) if g == group]
         assert mine == list(placed.mesh.cores_of(small.parts.board.chip(slot)))[: len(mine)]
 
 
 def test_two_logical_cores_on_one(small):
-    verify(small.placed, small.parts, small.chip, frozenset())
+    verify(small.placed, small.parts, small.chip)
     wrong = moved(small, 0, small.placed.physical[1])
     with pytest.raises(Bug, match="two logical cores"):
-        verify(wrong, small.parts, small.chip, frozenset())
+        verify(wrong, small.parts, small.chip)
 
 
 def test_a_dead_core(small):
     for core in small.placed.physical[::10]:
         with pytest.raises(Bug, match="a dead core"):
-            verify(small.placed, small.parts, small.chip, frozenset({core}))
+            verify(small.placed, small.parts, with_dead(small.chip, {core}))
 
 
 def test_a_core_of_another_chip(small):
     unused = next(iter(small.placed.mesh.cores_of(63)))
     with pytest.raises(Bug, match=f"core {unused} is not on the chip"):
-        verify(moved(small, 0, unused), small.parts, small.chip, frozenset())
+        verify(moved(small, 0, unused), small.parts, small.chip)
 
 
 def test_more_cores_than_a_chip_may_use(small):
     fewer = load_chip("toy", {"layout.usable_cores": "15"})
     with pytest.raises(Bug, match="more cores on a chip"):
-        verify(small.placed, small.parts, fewer, frozenset())
+        verify(small.placed, small.parts, fewer)

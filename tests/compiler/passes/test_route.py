@@ -14,7 +14,7 @@ from compiler.tasks import Dataflow, Net, Task, Unit
 from hw_models.chip import load_chip
 from hw_models.errors import Bug
 from hw_models.mesh import EAST, NORTH, SOUTH, WEST, mesh_of
-from tests.compiler.passes.steps import passes
+from tests.compiler.passes.steps import passes, with_dead
 
 MESH = mesh_of(load_chip("toy", {"layout.chips": "[2, 2]"}))  # 8 x 8 routers, one core each
 HOST = MESH.host
@@ -219,7 +219,7 @@ def test_links_that_wait_for_each_other():
 
 def test_dead_cores_are_gone_round(tiny):
     dead = frozenset(range(0, 64, 2))
-    done = passes(tiny.graph, tiny.chip, dead=dead)
+    done = passes(tiny.graph, with_dead(tiny.chip, dead))
     verify(done.trees, done.flow, done.packed, done.placed)
     verify_deadlock_free(done.trees)
     assert not dead & set(done.placed.physical)

@@ -41,3 +41,33 @@ def test_spikes_one_at_a_time_are_the_tables_train(coding, counts):
     train = encode(counts, coding)
     table = zip(train.channel.tolist(), train.payload.tolist(), train.times.tolist(), strict=True)
     assert events(counts, CODES[coding]) == list(table)
+
+
+@pytest.mark.parametrize("coding", CODES)
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_parts_step_by_step_are_the_tables_train(coding, data):
+    """Every part is one spike, all of them leave, and the last is known for the last."""
+    large = 40 if coding == "ternary" else 2**31 - 1  # unary: as many steps
+    counts = data.draw(hnp.arrays(np.int32, st.integers(1, 9), elements=st.integers(-large, large)))
+    train = encode(counts, coding)
+    wanted = {
+        (first + i, channel, payload)
+        for channel, first, payload, times in zip(
+            train.channel.tolist(), train.step.tolist(), train.payload.tolist(),
+            train.times.tolist(), strict=True,
+        )
+        for i in range(times)
+    }  # fmt: skip
+    found, going_on = set(), []
+    for step in range(train.steps + 1):
+        going_on.append(False)
+        for channel, count in enumerate(counts.tolist()):
+            part, more = expand.in_step(count, CODES[coding], step)
+            going_on[-1] |= more
+            if part:
+                payload, times, left = expand.next_spike(part, CODES[coding])
+                assert (times, left) == (1, 0)
+                found.add((step, channel, payload))
+    assert found == wanted
+    assert going_on == [step + 1 < train.steps for step in range(train.steps + 1)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.si import change, interval, share, si, whole
+from hw_models.si import change, interval, share, si, size, whole
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,10 @@ def test_counts_and_shares():
     assert whole(1234567.4) == "1,234,567"
     assert whole(None) == share(None) == share(float("nan")) == "-"
     assert share(0.184) == "18.4 %"
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (5 << 29, "2.5 GiB")]
+)
+def test_sizes_have_binary_prefixes(n, text):
+    assert size(n) == text

@@ -53,3 +53,12 @@ def interval(low: float, high: float, unit: str) -> str:
     if 0 < scaled < 0.01:
         return f"{si(low, unit)} .. {si(high, unit)}"
     return f"{scaled:.3g} .. {number} {prefixed}"
+
+
+def size(n_bytes: int) -> str:
+    """'1.6 MiB'."""
+    size, units = float(n_bytes), ["B", "KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    return f"{size:.4g} {units[0]}"

@@ -1,0 +1,95 @@
+"""What every core and router of a program holds, recounted from its tables, against the target."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Gla, Window
+from compiler.program import TILE, VECTOR, Program
+
+I64 = NDArray[np.int64]
+
+GROUP = 128
+
+
+class Use(NamedTuple):
+    """One resource: by place (a core's or router's number), and the most that a place has."""
+
+    resource: str
+    where: str  # "core" or "router"
+    used: I64
+    limit: int
+
+
+def uses(program: Program) -> Iterator[Use]:
+    """Every resource that is limited per core or router."""
+    t, core = program.tables, program.chip.core
+    n = program.mesh.n_cores + 1  # the host, which has no limits, is left out at the end
+    tile = t.task_kind == TILE
+    at = t.task_core.astype(np.int64)
+
+    def add(which: NDArray[np.bool_], amounts: NDArray[np.integer]) -> I64:
+        total = np.bincount(at[which], amounts[which].astype(np.float64), n)
+        return total[:-1].astype(np.int64)
+
+    yield Use("synapse memory", "core", add(tile, _synapses(program)), core.synapse_memory)
+    every = np.ones(at.size, bool)
+    yield Use("state memory", "core", add(every, t.task_state), core.state_memory)
+    neurons = tile | (t.task_kind == VECTOR)
+    yield Use("neurons", "core", add(neurons, t.task_neuron_n), core.neurons)
+    yield Use("in-axons", "core", add(tile, t.task_n_pre), core.in_axons)
+    trees = np.bincount(t.tree_source, minlength=n)[:-1]
+    yield Use("out-axons", "core", trees, core.out_axons)
+    entries = np.bincount(t.entry_router, minlength=program.mesh.n_routers)
+    yield Use("table entries", "router", entries, core.table_entries)
+
+
+def _synapses(program: Program) -> I64:
+    """Bytes by task: one per weight; on crossbars whole arrays."""
+    t, array = program.tables, program.chip.array
+    n_pre, n_post = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
+    if array is None:
+        return n_pre * n_post
+    found: I64 = -(-n_pre // array.rows) * -(-n_post // array.neurons) * array.weights
+    return found
+
+
+def least_state(program: Program) -> I64:
+    """Bytes by core that its tasks cannot do without; recurrent state of GLA is left out."""
+    t, slots = program.tables, program.chip.core.token_slots
+    n_pre, neurons = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
+    tile, gathers = t.task_kind == TILE, t.task_gathers >= 0
+    groups = -(-n_pre // GROUP)
+    sets = 2 + 4 * slots if program.chip.array is None else 2 + 4
+    counts = 0 if program.chip.array is None else 4 * slots * n_pre
+    sums = np.where(gathers, 8 * slots + 8, 8 * slots) * neurons  # a home also scales them
+    held = np.where(tile, neurons * groups * sets + counts, sums)
+    held = np.where(t.task_kind == VECTOR, held + _ring_bytes(program), held)
+    held += (8 * slots + 4) * t.task_channel_n.astype(np.int64)
+    total = np.bincount(t.task_core, held.astype(np.float64), program.mesh.n_cores + 1)
+    return total[:-1].astype(np.int64)
+
+
+def _ring_bytes(program: Program) -> I64:
+    """Stored keys and values of the stripes of KV rings: int8 and a float32 scale each."""
+    t = program.tables
+    sizes = {s.name: 2 * (s.head_dim + 4) for s in program.graph.stages if isinstance(s, Window)}
+    token = np.array([sizes.get(op, 0) for op in program.ops], np.int64)[t.task_op]
+    found: I64 = -(-t.task_window.astype(np.int64) // t.task_period) * token
+    return found
+
+
+def recurrent_state(program: Program) -> Iterator[tuple[str, int, int]]:
+    """(stage, bytes its tasks are charged with, bytes of state it cannot do without)."""
+    t = program.tables
+    charged = np.bincount(t.task_op, t.task_state.astype(np.float64), len(program.ops))
+    for stage in program.graph.stages:
+        if isinstance(stage, Gla):
+            least = 4 * stage.heads * stage.head_dim**2
+        elif isinstance(stage, Window):
+            least = stage.window * stage.kv_heads * 2 * (stage.head_dim + 4)
+        else:
+            continue
+        yield stage.name, int(charged[program.ops.index(stage.name)]), least

@@ -1,0 +1,126 @@
+"""What a program is expected to do, before any run: raw counts of many decoded tokens.
+
+Spikes are an expectation: channels times the spikes per channel that the mapping looked at
+(Program.statistics). All else is fixed by the program. KV rings are taken as full, and under
+barrier sync neurons update in every step of the longest way of a token.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.accounting import Snapshot, TreeFacts
+from compiler.audit.trees import tree_of_sink
+from compiler.expected_arrays import Reads, expected_reads
+from compiler.longest import longest_ways
+from compiler.program import MARKER, SPIKE, TILE, Program
+from hw_models.errors import BadInput
+from hw_models.events import MESSAGES
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+TOKENS = 1_000_000
+"""Counts are whole numbers, of so many tokens: rates and rare firings are rounded at the end."""
+
+
+def expected(program: Program, facts: TreeFacts) -> Snapshot:
+    """Raw counts of TOKENS decoded tokens.
+
+    Raises BadInput for a program that does not tell the rates it was mapped for.
+    """
+    t = program.tables
+    n_tasks, n_trees = t.task_core.size, t.tree_root.size
+    sent = np.zeros((n_trees, len(MESSAGES)), np.int64)
+    spiking = t.emit_class == SPIKE
+    sites = t.task_site[t.tree_task[t.emit_tree]]
+    rates, active = (_by_site(program, key) for key in ("spikes_per_channel", "active_share"))
+    tree = t.emit_tree
+    np.add.at(
+        sent, (tree[spiking], SPIKE), _whole(t.emit_n[spiking] * rates[sites[spiking]] * TOKENS)
+    )
+    np.add.at(sent, (tree[spiking], MARKER), TOKENS)
+    per = np.array([program.chip.formats[name].values_per_message for name in MESSAGES])
+    messages = -(-t.emit_n[~spiking].astype(np.int64) // per[t.emit_class[~spiking]])
+    np.add.at(
+        sent, (tree[~spiking], t.emit_class[~spiking]), messages * _firings(program)[~spiking]
+    )
+
+    owner, local = tree_of_sink(t), facts.tree_of_sink < 0
+    got = sent[owner]
+    counted_here = np.isin(np.arange(len(MESSAGES)), (SPIKE, MARKER))
+    got[local] *= counted_here  # sums and values that stay on a core are no delivery
+    sent[t.tree_root < 0] = 0
+
+    fed = (t.task_kind[t.sink_task] == TILE) & (got[:, MARKER] > 0)
+    rows = got[:, SPIKE]
+    if program.chip.abilities.row_buffer:
+        rows = _whole(facts.n * active[t.task_site[t.tree_task]] * TOKENS)[owner]
+    task_rows = np.zeros(n_tasks, np.int64)
+    if program.chip.array is None:
+        np.add.at(task_rows, t.sink_task[fed], rows[fed])
+    fired = np.full(n_tasks, TOKENS, np.int64)
+    kept = np.where(t.task_window > 0, t.task_window / np.maximum(t.task_period, 1), 0)
+    updates = fired
+    if program.chip.sync == "barrier":
+        updates = np.full(n_tasks, round(expected_steps(program, facts) * TOKENS))
+    arrays = array_reads(program)
+    return Snapshot(
+        tree_sent=sent,
+        sink_got=got,
+        task_rows=task_rows,
+        task_fired=fired,
+        task_ring=_whole(kept * TOKENS),
+        task_driven=_whole(arrays.driven * TOKENS),
+        task_reads=_whole(arrays.reads * TOKENS),
+        task_converted=_whole(arrays.converted * TOKENS),
+        task_updates=updates,
+    )
+
+
+def array_reads(program: Program) -> Reads:
+    """Of a crossbar's arrays, per token."""
+    mean = _by_site(program, "mean_count")
+    dense = [site.threshold == "absmax16" for site in program.graph.sites]
+    return expected_reads(program, np.where(dense, np.nan, mean))
+
+
+def expected_steps(program: Program, facts: TreeFacts) -> float:
+    """Steps of a token under barrier sync: messages are taken in one step after they were sent,
+    tasks act one later, and every further symbol of a train takes one more."""
+    t = program.tables
+    symbols = _by_site(program, "symbols")[t.task_site[t.tree_task]]
+    spikes = (facts.message == SPIKE) | (facts.message == MARKER)
+    delay = 2 + np.where(spikes, symbols - 1, 0)
+    nothing = np.zeros(t.task_core.size), np.zeros(t.sink_core.size)
+    return float(longest_ways(program, *nothing, delay[tree_of_sink(t)]).max())
+
+
+def values_sent(program: Program) -> I64:
+    """By tree, spikes left out: sums or values that TOKENS tokens send."""
+    t = program.tables
+    found = np.zeros(t.tree_root.size, np.int64)
+    counted = t.emit_class != SPIKE
+    np.add.at(found, t.emit_tree[counted], (t.emit_n * _firings(program))[counted])
+    return found
+
+
+def _firings(program: Program) -> I64:
+    """How often every emission is sent: a stripe of a KV ring stores one token in `period`."""
+    t = program.tables
+    period = t.task_period[t.tree_task[t.emit_tree]]
+    return np.where(t.emit_residue >= 0, _whole(TOKENS / np.maximum(period, 1)), TOKENS)
+
+
+def _by_site(program: Program, key: str) -> F64:
+    found = program.statistics.get(key)
+    rates = [found.get(s.name) for s in program.graph.sites] if isinstance(found, dict) else [None]
+    for rate in rates:
+        if not isinstance(rate, int | float) or not 0 <= rate < 1e6:
+            what = "it does not say how many spikes its mapping expects of a site"
+            raise BadInput(what, where=f"statistics.{key}", fix="compile it again")
+    return np.array(rates, np.float64)
+
+
+def _whole(numbers: NDArray[np.floating]) -> I64:
+    found: I64 = np.rint(numbers).astype(np.int64)
+    return found

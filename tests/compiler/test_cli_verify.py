@@ -1,0 +1,143 @@
+"""`sbcompile verify`: sound programs pass, every kind of damage is found and named."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from compiler.cli_verify import app
+from tests.tiny import changed, tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
+def asked(folder, program, *options):
+    """What the command says of a program that is written as it is."""
+    path = folder / "some.sbx"
+    program.write(path)
+    return CliRunner().invoke(app, [str(path), *options])
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "isaac-like"])
+def test_what_the_compiler_writes_passes(folder, target):
+    done = asked(folder, tiny(target=target), "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["result"]["checks"]
+    assert len(found) >= 12
+    assert [row for row in found if row["problem"]] == []
+
+
+def test_it_runs_as_a_command_of_sbcompile(folder):
+    path = folder / "sound.sbx"
+    tiny().write(path)
+    words = [sys.executable, "-m", "compiler.cli", "verify", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 12
+    assert all(line.endswith(": ok") for line in lines)
+
+
+def first(column, rule):
+    return int(np.flatnonzero(rule(column))[0])
+
+
+def crowded_core(program):
+    """A unit of a core grows beyond its state memory."""
+    return changed(program, task_state={0: 0, 5: 1 << 20})
+
+
+def uncharged_core(program):
+    t = program.tables
+    return changed(program, task_state=dict.fromkeys(np.flatnonzero(t.task_state).tolist(), 0))
+
+
+def lost_entry(program):
+    t, found = program.tables, {}
+    for name in ("router", "key", "mask", "ports"):
+        found[f"entry_{name}"] = np.delete(getattr(t, f"entry_{name}"), 7)
+    return replace(program, tables=replace(t, **found))
+
+
+def other_port(program):
+    return changed(program, entry_ports={3: int(program.tables.entry_ports[3]) ^ 3})
+
+
+def same_key(program):
+    t = program.tables
+    a, b = np.flatnonzero(t.tree_root >= 0)[:2]
+    return changed(program, tree_key={a: t.tree_key[b]})
+
+
+def wrong_number_of_cores(program):
+    return replace(program, n_cores=program.n_cores + 1)
+
+
+def weight_of_minus_128(program):
+    name = program.graph.linears[0].name
+    arrays = program.linears[name]
+    q = np.array(arrays.q)
+    q[0, 0] = -128
+    return replace(program, linears={**program.linears, name: replace(arrays, q=q)})
+
+
+def a_sink_too_few(program):
+    return changed(program, node_last_sink={5: int(program.tables.node_last_sink[5]) - 1})
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "said"),
+    [
+        (crowded_core, "state memory per core", "holds"),
+        (uncharged_core, "state is charged", "too little"),
+        (lost_entry, "every key reaches exactly its sinks", "tree"),
+        (other_port, "every key reaches exactly its sinks", "tree"),
+        (same_key, "every key reaches exactly its sinks", "share a key"),
+        (wrong_number_of_cores, "cores exist", "the program says"),
+        (weight_of_minus_128, "weights in range", "a weight of -128"),
+        (a_sink_too_few, "tables", "compile it again"),
+    ],
+)
+def test_a_broken_promise_is_named_and_exits_with_6(folder, damage, check, said):
+    done = asked(folder, damage(tiny()), "--json")
+    assert done.exit_code == 6
+    rows = json.loads(done.stdout)["result"]["checks"]
+    broken = {row["check"]: row["problem"] for row in rows if row["problem"]}
+    assert check in broken
+    assert said in broken[check]
+
+
+def test_two_tiles_that_change_places_leave_gaps(folder):
+    """Sizes and sums still add up: only the painted matrix shows it."""
+    program = tiny()
+    t = program.tables
+    tiles = np.flatnonzero(t.task_kind == 0)
+    a = next(i for i in tiles if t.task_neuron_lo[i] > 0)
+    b = next(i for i in tiles if t.task_linear[i] == t.task_linear[a] and t.task_neuron_lo[i] == 0)
+    twice = changed(program, task_neuron_lo={a: t.task_neuron_lo[b]})
+    done = asked(folder, twice)
+    assert done.exit_code == 6
+    assert "BROKEN" in done.stdout
+
+
+def test_an_altered_section_is_named(folder):
+    path = folder / "altered.sbx"
+    tiny().write(path)
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(bytes(data))
+    done = CliRunner().invoke(app, [str(path)])
+    assert done.exit_code in (3, 6)
+    assert "altered" in done.output + done.stderr
+
+
+def test_no_such_file(folder):
+    done = CliRunner().invoke(app, [str(folder / "nothing.sbx")])
+    assert done.exit_code == 3
