@@ -15,10 +15,11 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Graph, Logits, Router, Site, Stage
+from compiler.conditions import first_of
+from compiler.graph import Logits, Residual, Router, Site, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
-from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError, Unsupported
+from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from kernels.threshold import count, threshold
@@ -27,11 +28,13 @@ from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import (
+    choose,
     enlarged,
     fixed_arrays,
     fresh_state,
     head_site,
     margin_of,
+    remembering,
 )
 
 BATCH = 1 << 18
@@ -45,7 +48,8 @@ class Trajectory:
     """What came out of the engine, token by token.
 
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
-    logits_ps[token]: of tokens whose head ran.
+    logits_ps[token]: of tokens whose head ran. What runs under a condition (compiler.conditions)
+    has a row per token for which it holds.
     """
 
     activity: Activity = field(default_factory=Activity)
@@ -86,7 +90,6 @@ class Simulation:
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.sync: Sync = sync or program.chip.sync
         self.keep_sums = keep_sums
-        _check_simulated(program.graph)
         check_tables(program)
         self.fixed = fixed_arrays(program, slots, self.sync)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
@@ -105,7 +108,8 @@ class Simulation:
         }
         self._tokens: list[int] = []
         self._memory: dict[object, object] = {}
-        self._v_th: dict[tuple[str, int], Tensor] = {}
+        self._v_th: dict[int, dict[str, Tensor]] = {}  # by token, until its head has run
+        self._first_condition = first_of(program.graph)
         self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
         self._linears = {
             name: (torch.from_numpy(a.row_scale.copy()), torch.from_numpy(a.bias.copy()))
@@ -138,6 +142,8 @@ class Simulation:
             )
         self._tokens.append(token)
         self._make_room()
+        self.state = remembering(self.state, self.started + 1)
+        self._v_th[self.started] = {}
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
@@ -208,25 +214,34 @@ class Simulation:
         )
         if isinstance(stage, Logits):
             self.found.logits[token] = x.numpy()
-            return
-        position, site, columns = self._sites[stage.site]
-        if site.name == self._head_site and token < self.first_logits:
-            self._memory.pop(("x", token), None)
-            return
-        self._check_sent(position, token)
-        counts = self.state.counts[row, columns]
-        v_th = encode(site, x, self.program.k, token, counts)
-        self._v_th[site.name, token] = torch.tensor(v_th)
-        self.found.activity.add(site.name, counts.copy(), v_th)
+            del self._v_th[token]
+        elif isinstance(stage, Router):
+            chosen, _ = self._memory[stage.name, token]
+            choose(self.state, self._first_condition[stage.name], chosen, token)
+        for name in feeds(stage):
+            position, site, columns = self._sites[name]
+            if name == self._head_site and token < self.first_logits:
+                self._memory.pop(("x", token), None)
+                del self._v_th[token]
+                continue
+            self._check_sent(position, token)
+            counts = self.state.counts[row, columns]
+            v_th = encode(site, x, self.program.k, token, counts)
+            self._v_th[token][name] = torch.tensor(v_th)
+            self.found.activity.add(name, counts.copy(), v_th)
 
     def _check_sent(self, site: int, token: int) -> None:
         """Counts share a row with those of a token before, which must have been sent by now."""
         before = token - self.state.counts.shape[0]
         if before < 0:
             return
-        encoders = self.state.progress[self.program.tables.task_site == site]
-        sent = encoders[:, hot.NEXT] - (encoders[:, hot.SYMBOL] > 0)
-        if (sent <= before).any():
+        encoders = self.program.tables.task_site == site
+        progress = self.state.progress[encoders]
+        sent = progress[:, hot.NEXT] - (progress[:, hot.SYMBOL] > 0)
+        due, condition = before + 1, int(self.fixed.task[encoders, hot.CONDITION].min())
+        if condition >= 0:
+            due = int((self.state.turn[condition, :due] >= 0).sum())
+        if (sent < due).any():
             name = self.program.graph.sites[site].name
             raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
@@ -234,11 +249,20 @@ class Simulation:
         """The preceding linear's float output, or the token's embedding."""
         if stage.linear is None:
             return torch.from_numpy(self.program.embed(self._tokens[token]))
-        linear, columns = self._operands[stage.linear]
+        y = self._output(stage, stage.linear, token, row)
+        if not isinstance(stage, Residual) or stage.router is None:
+            return y
+        chosen, _ = self._memory[stage.router, token]
+        experts = (self._output(stage, stage.experts[i], token, row) for i in chosen)
+        return torch.stack([y, *experts])
+
+    def _output(self, stage: Stage, name: str, token: int, row: int) -> Tensor:
+        """Float output of a linear that a stage reads."""
+        linear, columns = self._operands[name]
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
-            self.found.sums.setdefault(stage.linear, []).append(sums)
-        v_th = self._v_th.pop((linear.site, token), None)
+            self.found.sums.setdefault(name, []).append(sums)
+        v_th = self._v_th[token].get(linear.site)
         if v_th is None:
             stages = self.program.graph.stages
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
@@ -246,17 +270,21 @@ class Simulation:
                 f"sums are complete before {linear.site} has spiked",
                 where=f"{self._place(home)}, token {token}",
             )
-        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[name])
 
     def _check_finished(self) -> None:
         """An empty queue with an open (operation, token) is an error that names it."""
-        fired = self.state.progress[:, hot.NEXT]
-        behind = np.flatnonzero(fired < self.started)
+        fired, condition = self.state.progress[:, hot.NEXT], self.fixed.task[:, hot.CONDITION]
+        known = np.append(self.state.turns, self.started)[condition]
+        behind = np.flatnonzero(fired < known)
         if behind.size == 0:
             return
-        token = int(fired[behind].min())
-        task = self._first_in_want(behind[fired[behind] == token])
-        got = int(self.state.got[task, token % int(self.fixed.service[hot.SLOTS])])
+        turn, under = fired[behind], condition[behind]
+        tokens = turn.copy()
+        tokens[under >= 0] = self.state.token_at[under[under >= 0], turn[under >= 0]]
+        token = int(tokens.min())
+        task = self._first_in_want(behind[tokens == token])
+        got = int(self.state.got[task, fired[task] % int(self.fixed.service[hot.SLOTS])])
         tables = self.program.tables
         kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
         raise Bug(
@@ -311,23 +339,13 @@ class Simulation:
         return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
 
 
-def _check_simulated(graph: Graph) -> None:
-    """Raises Unsupported for what is mapped but has no place in the engine yet."""
-    for stage in graph.stages:
-        if isinstance(stage, Router):
-            raise Unsupported(
-                "a mixture of experts is not simulated yet",
-                where=stage.name,
-                fix="kernels.canonical.execute runs the graph",
-            )
-
-
 _MESSAGES = {
     hot.E_LOST_SPIKES: "the marker announces {place} spikes, {detail} arrived",
     hot.E_NO_AXON: "core {place} has no axon {detail} here",
     hot.E_NO_NEURON: "a partial sum for neuron {detail} reached core {place}",
     hot.E_LATE: "a message of class {detail} came to core {place} after the token had fired",
     hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
+    hot.E_NOT_CHOSEN: "core {place} got inputs of an expert that was not chosen",
 }
 
 
