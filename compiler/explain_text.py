@@ -52,8 +52,11 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if full:
         yield "its fullest core", ", ".join(full)
+    some = "" if found["share"] == 1 else " that runs it"
+    if some:
+        yield "runs for", f"{share(found['share'])} of all tokens, expected"
     if found["macs"]:
-        yield "MACs of the dense model", f"{found['macs']:,} per token"
+        yield "MACs of the dense model", f"{found['macs']:,} per token{some}"
     yield "its busiest core", f"{si(found['busy_ps'] * 1e-12, 's')} per token, expected"
     yield "energy", f"{si(found['energy_j'], 'J')} per token, expected, static power left out"
     for title in ("receives", "sends"):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.accounting import counters, tree_facts
+from compiler.accounting import Snapshot, counters, tree_facts
 from compiler.operations import operations
-from compiler.program import Program
+from compiler.program import TILE, Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import LINKS
@@ -114,12 +114,13 @@ def _sequence(
     for token, ps, found in simulation.advance():
         if token >= 0:
             logits, end = found, ps
-        report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
+        report("prefill", simulation.finished, len(prompt))
     after, busy = snapshot(simulation.state), _busy_ps(simulation)
-    counts = counters(program, facts, after.since(before))
+    seen = after.since(before)
+    counts, ran = counters(program, facts, seen), _ran(program, seen, len(prompt))
     room = _max_streams(program, end, busy)
     steps = simulation.steps
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps)]
+    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps, ran)]
     generated = [int(logits.argmax())]
     start, before = end, after
     while len(generated) < wanted:
@@ -131,13 +132,22 @@ def _sequence(
         report("decode", len(generated), wanted)
     if wanted > 1:
         seen = snapshot(simulation.state).since(before)
-        counts = counters(program, facts, seen)
+        counts, ran = counters(program, facts, seen), _ran(program, seen, wanted - 1)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
         steps = simulation.steps - steps
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps))
+        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps, ran))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
+
+
+def _ran(program: Program, seen: Snapshot, tokens: int) -> dict[str, int]:
+    """How many tokens a linear ran for, where it was not all of them: the head, experts."""
+    t, names = program.tables, [linear.name for linear in program.graph.linears]
+    tile = np.flatnonzero(t.task_kind == TILE)
+    fired = np.zeros(len(names), np.int64)
+    fired[t.task_linear[tile]] = seen.task_fired[tile]  # all of a linear's tiles as often
+    return {name: n for name, n in zip(names, fired.tolist(), strict=True) if n != tokens}
 
 
 def _result(
@@ -201,17 +211,17 @@ def _max_streams(program: Program, phase_ps: int, busy_ps: NDArray[np.int64]) ->
 
 def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
     """Spiking of one site over all its tokens."""
-    counts = simulation.found.activity.stacked(name)
+    counts = simulation.found.activity.counts.get(name, [])  # none: an expert never chosen
     rows = [density(row, program.codings[name][0]) for row in counts]
-    n = counts.shape[1]
+    n = program.graph.site(name).n
     return SiteActivity(
         site=name,
         n=n,
-        tokens=counts.shape[0],
+        tokens=len(counts),
         spikes=sum(round(d.spikes_per_channel * n) for d in rows),
         silent=sum(round(d.silent_share * n) for d in rows),
         steps=sum(d.steps for d in rows),
-        max_count=int(np.abs(counts).max()),
+        max_count=max((int(np.abs(row).max()) for row in counts), default=0),
     )
 
 

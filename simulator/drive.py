@@ -49,13 +49,14 @@ class Trajectory:
 
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
     logits_ps[token]: of tokens whose head ran. What runs under a condition (compiler.conditions)
-    has a row per token for which it holds.
+    has a row per token for which it holds; chosen[router]: experts, token by token.
     """
 
     activity: Activity = field(default_factory=Activity)
     sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
     logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     logits_ps: dict[int, int] = field(default_factory=dict)
+    chosen: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -119,6 +120,12 @@ class Simulation:
     @property
     def now_ps(self) -> int:
         return int(self.state.reg[hot.R_NOW])
+
+    @property
+    def finished(self) -> int:
+        """Tokens that every task is done with, those of experts left out."""
+        always = self.fixed.task[:, hot.CONDITION] < 0
+        return int(self.state.progress[always, hot.NEXT].min())
 
     @property
     def events(self) -> int:
@@ -218,6 +225,7 @@ class Simulation:
         elif isinstance(stage, Router):
             chosen, _ = self._memory[stage.name, token]
             choose(self.state, self._first_condition[stage.name], chosen, token)
+            self.found.chosen.setdefault(stage.name, []).append(chosen)
         for name in feeds(stage):
             position, site, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
