@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from hw_models.files import write_text
 
 GRAPHS = (".dot", ".gv", ".graphml")
 
+if TYPE_CHECKING:
+    from compiler.frontends.nir import Stepping
+
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -32,6 +35,13 @@ class Coding(StrEnum):
     bitwise = "bitwise"
     ternary = "ternary"
     graded = "graded"
+
+
+class Integration(StrEnum):
+    """How --integration takes leaks from step to step; the compiler says what each computes."""
+
+    euler = "euler"
+    exact = "exact"
 
 
 def _version(wanted: bool) -> None:
@@ -47,8 +57,8 @@ def sbcompile(
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="Checkpoint: a .pt or .safetensors file, or a model folder. A config.json gives "
-            "a program without weights.",
+            help="Checkpoint (a .pt or .safetensors file, or a model folder), or a NIR graph. A "
+            "config.json gives a program without weights.",
         ),
     ] = None,
     preset: Annotated[
@@ -68,11 +78,14 @@ def sbcompile(
         ),
     ] = None,
     coding: Annotated[
-        Coding, typer.Option(help="How integer counts become spikes.")
-    ] = Coding.bitwise,
+        Coding | None, typer.Option(help="How integer counts become spikes. (default: bitwise)")
+    ] = None,
     k: Annotated[
-        float, typer.Option("--k", help="Threshold is mean |x| / k: larger means more spikes.")
-    ] = 3.0,
+        float | None,
+        typer.Option(
+            "--k", help="Threshold is mean |x| / k: larger means more spikes. (default: 3)"
+        ),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Prompt that `sbsim run` starts from by default.")
     ] = None,
@@ -83,13 +96,26 @@ def sbcompile(
         str | None,
         typer.Option(metavar="IDS", help="The prompt as token ids: 1,2,3, or a file of them."),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Tokens that `sbsim run` decodes by default.")] = 64,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that `sbsim run` decodes by default. (default: 64)"),
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(
             help="Tokens that full attention looks back on. "
             "(default: 4096, or the model's own limit if that is lower)"
         ),
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a NIR graph's time step, in the unit of its taus. (default: 1e-4)"
+        ),
+    ] = None,
+    integration: Annotated[
+        Integration | None,
+        typer.Option(help="How a NIR graph's leaks go from step to step. (default: euler)"),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -166,11 +192,12 @@ def sbcompile(
             model,
             target,
             preset=preset,
-            coding=coding.value,
+            coding=coding and coding.value,
             k=k,
             prompt=chosen,
             tokens=tokens,
             context=context,
+            stepping=_stepping(dt, integration),
             overrides=overrides,
             budget=budget,
             progress=report,
@@ -207,6 +234,19 @@ def _check_extras(graph: Path | None, table: Path | None) -> None:
                 raise BadInput("cannot write there", where=str(file), fix=f"another {option}")
     if graph is not None and graph.suffix.lower() not in GRAPHS:
         raise Usage("a graph in an unknown format", where=str(graph), fix=" or ".join(GRAPHS))
+
+
+def _stepping(dt: float | None, integration: Integration | None) -> "Stepping | None":
+    """None where nothing is chosen."""
+    if dt is None and integration is None:
+        return None
+    from compiler.frontends.nir import Stepping
+
+    default = Stepping()
+    return Stepping(
+        default.dt if dt is None else dt,
+        default.integration if integration is None else integration.value,
+    )
 
 
 def _overrides(changes: Sequence[str]) -> dict[str, str]:

@@ -31,9 +31,11 @@ def shares(graph: Graph) -> Mapping[Condition | None, float]:
 
     Routers are trained towards that; what they do is not published.
     """
-    routers = (stage for stage in graph.stages if isinstance(stage, Router))
-    chosen = {(r.name, expert): r.top_k / r.n for r in routers for expert in range(r.n)}
-    return {None: 1.0, **chosen}
+    found: dict[Condition | None, float] = {None: 1.0}
+    for stage in graph.stages:
+        if isinstance(stage, Router):
+            found |= {(stage.name, expert): stage.top_k / stage.n for expert in range(stage.n)}
+    return found
 
 
 def condition_of(graph: Graph) -> Mapping[str, Condition | None]:

@@ -2,8 +2,9 @@
 
 Spikes are an expectation: channels times the spikes per channel that the mapping looked at
 (Program.statistics). A router's experts are taken to be chosen alike often. All else is fixed by
-the program. KV rings are taken as full, and under
-barrier sync neurons update in every step of the longest way of a token.
+the program. KV rings are taken as full. Under barrier sync neurons update in every step of the
+longest way of a token, or, where spikes of the next one follow before the last have arrived, once:
+networks of spiking neurons have steps for tokens.
 """
 
 import numpy as np
@@ -41,7 +42,9 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     rates, active = (_by_site(program, key) for key in ("spikes_per_channel", "active_share"))
     tree = t.emit_tree
     np.add.at(
-        sent, (tree[spiking], SPIKE), _whole(t.emit_n[spiking] * rates[sites[spiking]] * share[spiking] * TOKENS)
+        sent,
+        (tree[spiking], SPIKE),
+        _whole(t.emit_n[spiking] * rates[sites[spiking]] * share[spiking] * TOKENS),
     )
     np.add.at(sent, (tree[spiking], MARKER), _whole(share[spiking] * TOKENS))
     per = np.array([program.chip.formats[name].values_per_message for name in MESSAGES])
@@ -67,7 +70,8 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     kept = np.where(t.task_window > 0, t.task_window / np.maximum(t.task_period, 1), 0)
     updates = fired
     if program.chip.sync == "barrier":
-        updates = np.full(n_tasks, round(expected_steps(program, facts) * TOKENS))
+        steps = 1.0 if program.graph.takes_spikes else expected_steps(program, facts)
+        updates = np.full(n_tasks, round(steps * TOKENS))
     arrays = array_reads(program)
     return Snapshot(
         tree_sent=sent,

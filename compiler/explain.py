@@ -26,8 +26,8 @@ def check_operation(program: Program, operation: str) -> None:
 def explain(found: Forecast, operation: str) -> dict[str, Any]:
     """Plain JSON values: sizes in bytes, time in picoseconds, energy in joules, all else numbers.
 
-    Events, bits, time and energy are per decoded token. fullest_core: by resource, the most that
-    one of the operation's cores uses, whatever for, and the limit.
+    Events, bits, time and energy are per decoded token, or per step (unit). fullest_core: by
+    resource, the most that one of the operation's cores uses, whatever for, and the limit.
     """
     check_operation(found.program, operation)
     cores = cores_of(found.program, operation)
@@ -56,6 +56,7 @@ def account(found: Forecast, operation: str) -> dict[str, Any]:
     paid_by = {row.kind: row.cost for row in found.ledger.included if row.operation == operation}
     return {
         "operation": operation,
+        "unit": program.graph.unit,
         **operations(program)[operation],
         "chips": _chips(program, cores),
         "tiles": _tiles(program, on_chip),

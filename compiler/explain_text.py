@@ -24,7 +24,7 @@ def render_explained(found: Mapping[str, Any], out: Console) -> None:
         table.add_row(name, escape(value))
     out.print(table)
     events = Table(box=box.SIMPLE_HEAD)
-    for name in ("expected event per token", "number", "energy"):
+    for name in (f"expected event per {found['unit']}", "number", "energy"):
         events.add_column(name, justify="left" if name.startswith("expected") else "right")
     for row in found["events"]:
         events.add_row(row["kind"], f"{row['number']:,.0f}", _price(row))
@@ -52,13 +52,14 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if full:
         yield "its fullest core", ", ".join(full)
+    each = f"per {found['unit']}"
     some = "" if found["share"] == 1 else " that runs it"
     if some:
-        yield "runs for", f"{share(found['share'])} of all tokens, expected"
+        yield "runs for", f"{share(found['share'])} of all {found['unit']}s, expected"
     if found["macs"]:
-        yield "MACs of the dense model", f"{found['macs']:,} per token{some}"
-    yield "its busiest core", f"{si(found['busy_ps'] * 1e-12, 's')} per token, expected"
-    yield "energy", f"{si(found['energy_j'], 'J')} per token, expected, static power left out"
+        yield "MACs of the dense model", f"{found['macs']:,} {each}{some}"
+    yield "its busiest core", f"{si(found['busy_ps'] * 1e-12, 's')} {each}, expected"
+    yield "energy", f"{si(found['energy_j'], 'J')} {each}, expected, static power left out"
     for title in ("receives", "sends"):
         nets = [f"{row['operation']} ({row['message']}, {_bits(row)})" for row in found[title]]
         if nets:

@@ -83,7 +83,8 @@ def forecast(program: Program) -> Forecast:
     facts = tree_facts(program)
     seen = expected(program, facts)
     counts, speed = counters(program, facts, seen), pace(program, facts, seen)
-    seconds = speed.token_ps * 1e-12 * TOKENS
+    follows = program.graph.takes_spikes  # the next step waits for none before
+    seconds = (speed.busiest_ps if follows else speed.token_ps) * 1e-12 * TOKENS
     chip = program.chip
     static = static_of(chip, program.n_chips, seconds)
     flat = {(op, kind): n for op, kinds in counts.items() for kind, n in kinds.items()}

@@ -16,6 +16,9 @@ nothing for a token, nor does what follows from them, unless the router chooses 
       -> residual -> [router_in] router -> route
                   -> [mlp_in] shared.gate_up -> swiglu -> [down_in] shared.down -> residual
                            if experts.e.gate_up -> swiglu -> [down_in] experts.e.down -> it too
+A network of spiking neurons is the same alternation, one token per time step:
+
+    host spikes -> [in.spikes] fc1 -> population -> [lif1.spikes] fc2 -> population -> host
 
 Tensors never live here; nodes name them.
 """
@@ -25,15 +28,19 @@ from typing import ClassVar, Literal, get_args
 
 from hw_models.errors import BadInput, Bug
 
-Threshold = Literal["mean-abs", "absmax16"]
+Threshold = Literal["mean-abs", "absmax16", "spikes"]
 Scoring = Literal["softmax", "sigmoid"]
 Condition = tuple[str, int]
 """A router's stage and the index of one of its experts."""
+Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali"]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An encoder: one float32[n] vector per token becomes n integer counts (DESIGN 3.1)."""
+    """An encoder: one float32[n] vector per token becomes n integer counts (DESIGN 3.1).
+
+    `spikes`: the vector holds 0 and 1, its own counts, and V_th is 1.
+    """
 
     name: str
     n: int
@@ -59,7 +66,8 @@ class Linear:
 
     `align` is the number of consecutive neurons that belong to one output channel
     of the next stage (2 for interleaved gate and up), so that no cut parts them.
-    With a `condition` it runs for the tokens whose router chooses that expert.
+    With a `condition` it runs for the tokens whose router chooses that expert. A matrix
+    unrolled from a convolution holds zeros that the model does not multiply by: `multiplied`.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Linear:
     parts: tuple[Part, ...]
     align: int = 1
     condition: Condition | None = None
+    multiplied: int | None = None  # multiply-accumulates of the model; None: one per synapse
 
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
@@ -78,6 +87,11 @@ class Linear:
         )
         if rows != self.n_post:
             raise Bug(f"{rows} rows named for {self.n_post} neurons", where=self.name)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense model for one token."""
+        return self.n_pre * self.n_post if self.multiplied is None else self.multiplied
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +237,50 @@ class Logits:
     n: int
 
 
-Stage = Residual | Gla | Window | Parallel | Router | Swiglu | Logits
+@dataclass(frozen=True, slots=True)
+class SpikeInput:
+    """The host's spikes: 0 or 1 per channel and time step."""
+
+    kind: ClassVar[str] = "input"
+    linear: ClassVar[None] = None  # nothing on the chip comes before it
+    name: str
+    site: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """n neurons with float32 state from step to step; the equations: kernels.neurons.
+
+    Its linear's outputs are their input currents. Only neurons that spike have a site; the
+    others (i, li, cubali) end a network, and the host reads their membranes.
+    """
+
+    kind: ClassVar[str] = "population"
+    name: str
+    linear: str
+    site: str | None
+    n: int
+    neuron: Neuron
+    parameters: tuple[str, ...]  # vectors of n values, in the order of kernels.neurons.NEURONS
+
+
+Stage = (
+    Residual | Gla | Window | Parallel | Router | Swiglu | Logits  # of language models
+    | SpikeInput | Population
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One model, in execution order; `embedding` names the host's look-up table."""
+    """One model, in execution order; `embedding` names the host's look-up table.
+
+    A network of spiking neurons has neither embedding nor vocabulary.
+    """
 
     model: str
     profile: str
-    embedding: str
+    embedding: str | None
     vocab: int
     stages: tuple[Stage, ...]
     sites: tuple[Site, ...]
@@ -251,6 +299,16 @@ class Graph:
     def sites_of(self, stage: Stage) -> tuple[Site, ...]:
         return tuple(self.site(name) for name in feeds(stage))
 
+    @property
+    def takes_spikes(self) -> bool:
+        """Whether the host sends spikes, step by step, instead of tokens."""
+        return isinstance(self.stages[0], SpikeInput)
+
+    @property
+    def unit(self) -> str:
+        """What the model takes one of at a time: a `token` or a time `step`."""
+        return "step" if self.takes_spikes else "token"
+
     def macs(self) -> int:
         """Multiply-accumulates of the dense model's linears for one token.
 
@@ -258,7 +316,7 @@ class Graph:
         """
         top_k = {s.name: s.top_k for s in self.stages if isinstance(s, Router)}
         return sum(
-            lin.n_pre * lin.n_post
+            lin.macs
             for lin in self.linears
             if lin.condition is None or lin.condition[1] < top_k[lin.condition[0]]
         )
@@ -269,7 +327,7 @@ def outputs(stage: Stage) -> int:
     match stage:
         case Gla() | Window() | Parallel():
             return stage.heads * stage.head_dim
-        case Residual() | Router() | Swiglu() | Logits():
+        case Residual() | Router() | Swiglu() | Logits() | SpikeInput() | Population():
             return stage.n
 
 
@@ -282,7 +340,7 @@ def inputs(stage: Stage) -> int:
             return (stage.heads + 2 * stage.kv_heads) * stage.head_dim
         case Swiglu():
             return 2 * stage.n
-        case Residual() | Router() | Logits():
+        case Residual() | Router() | Logits() | SpikeInput() | Population():
             return stage.n
 
 
@@ -293,12 +351,14 @@ def reads(stage: Stage) -> tuple[str, ...]:
 
 
 def feeds(stage: Stage) -> tuple[str, ...]:
-    """Sites that encode what a stage computes."""
+    """Sites that encode what a stage computes; none where it goes to the host as values."""
     match stage:
         case Residual(dense_site=str(dense)):
             return stage.site, dense
         case Router() | Logits():
             return ()
+        case Population():
+            return () if stage.site is None else (stage.site,)
         case _:
             return (stage.site,)
 
@@ -310,69 +370,7 @@ def vectors(stage: Stage) -> tuple[str, ...]:
             return (stage.weight,)
         case Parallel():
             return stage.linear_norm, stage.window_norm, stage.sink_key, stage.sink_value
+        case Population():
+            return stage.parameters
         case _:
             return ()
-
-
-def verify(graph: Graph) -> None:
-    """Sites, linears and stages alternate, their widths and conditions agree; raises Bug."""
-    sites = {s.name: s for s in graph.sites}
-    linears = {lin.name: lin for lin in graph.linears}
-    for nodes in (graph.stages, graph.sites, graph.linears):
-        if len({node.name for node in nodes}) != len(nodes):
-            raise Bug("two stages, sites or linears share a name", where=graph.model)
-    fed: set[str] = set()
-    read: set[str] = set()
-    for stage in graph.stages:
-        for name in reads(stage):
-            if name not in linears or linears[name].site not in fed:
-                raise Bug(f"{name} is read before it is driven", where=stage.name)
-            if name in read or linears[name].n_post != inputs(stage):
-                raise Bug(f"{name} is read twice, or of another width", where=stage.name)
-            read.add(name)
-        for name in feeds(stage):
-            if outputs(stage) != sites[name].n:
-                raise Bug(f"{outputs(stage)} outputs into {name}", where=stage.name)
-            fed.add(name)
-    for lin in graph.linears:
-        if lin.n_pre != sites[lin.site].n:
-            raise Bug(f"{lin.n_pre} inputs from a site of {sites[lin.site].n}", where=lin.name)
-    if fed != set(sites) or read != set(linears):
-        raise Bug("a site or a linear is left unused", where=graph.model)
-    if len({(lin.site, lin.condition) for lin in graph.linears}) != len(linears):
-        raise Bug("one site drives two linears", where=graph.model)
-    _verify_conditions(graph)
-
-
-def _verify_conditions(graph: Graph) -> None:
-    """What a router lets run comes after it, stays in its expert and ends in a residual stage."""
-    linears = {lin.name: lin for lin in graph.linears}
-    driven: dict[str, list[Linear]] = {}
-    for lin in graph.linears:
-        driven.setdefault(lin.site, []).append(lin)
-    routers: dict[str, Router] = {}
-    for stage in graph.stages:
-        own = None if stage.linear is None else linears[stage.linear].condition
-        if own is not None:
-            if not isinstance(stage, Swiglu) or own[0] not in routers:
-                raise Bug(f"runs only under {own}", where=stage.name)
-            if any(lin.condition != own for lin in driven[stage.site]):
-                raise Bug(f"{stage.site} drives more than {own}", where=stage.name)
-        if isinstance(stage, Router):
-            if graph.site(linears[stage.linear].site).threshold != "absmax16":
-                raise Bug("a router's linear is dense, behind absmax16", where=stage.name)
-            routers[stage.name] = stage
-        if isinstance(stage, Residual) and stage.router is not None:
-            n = routers[stage.router].n if stage.router in routers else 0
-            wanted = [(stage.router, i) for i in range(n)]
-            if not n or [linears[name].condition for name in stage.experts] != wanted:
-                raise Bug(f"not the experts of {stage.router}", where=stage.name)
-    shapes: dict[str, list[list[tuple[int, int]]]] = {
-        name: [[] for _ in range(router.n)] for name, router in routers.items()
-    }
-    for lin in graph.linears:
-        if lin.condition is not None:
-            shapes[lin.condition[0]][lin.condition[1]].append((lin.n_pre, lin.n_post))
-    for name, experts in shapes.items():
-        if not experts[0] or any(other != experts[0] for other in experts):
-            raise Bug("its experts are missing, or differ in size", where=name)

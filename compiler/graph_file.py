@@ -27,7 +27,9 @@ def graph_of(found: Forecast) -> "MultiDiGraph[str]":
     """
     from networkx import MultiDiGraph
 
-    graph: MultiDiGraph[str] = MultiDiGraph(model=found.program.graph.model)
+    graph: MultiDiGraph[str] = MultiDiGraph(
+        model=found.program.graph.model, unit=found.program.graph.unit
+    )
     for name, operation in operations(found.program).items():
         layer = layer_of(name)
         graph.add_node(
@@ -68,7 +70,7 @@ def _lines(graph: "MultiDiGraph[str]") -> Iterator[str]:
     for name, node in graph.nodes.items():
         colour = _COLOURS.get(node["where"], "#eeeeee")
         size = f"{node['cores']:,} core{'s' * (node['cores'] != 1)}"
-        text = f"{name}\n{node['kind']}, {size}\n{si(node['energy_j'], 'J')}/token"
+        text = f"{name}\n{node['kind']}, {size}\n{si(node['energy_j'], 'J')}/{graph.graph['unit']}"
         line = f"{_quoted(name)} [label={_quoted(text)}, fillcolor={_quoted(colour)}];"
         layers.setdefault(node.get("layer"), []).append(line)
     for layer, lines in layers.items():

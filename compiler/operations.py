@@ -20,11 +20,14 @@ from compiler.graph import (
     Linear,
     Logits,
     Parallel,
+    Population,
     Residual,
     Router,
+    SpikeInput,
     Stage,
     Swiglu,
     Window,
+    feeds,
 )
 from compiler.program import HOST, Program
 
@@ -44,6 +47,8 @@ _STAGES: Final = {
     Router: "the largest sums choose experts",
     Swiglu: "SiLU(gate) x up, floats",
     Logits: "scales sums, sends them to the host",
+    SpikeInput: "sends a step's spikes",
+    Population: "{neuron} neurons, state from step to step",
 }
 
 
@@ -69,7 +74,9 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
             row = {
                 "kind": "host",
                 "where": ON_HOST,
-                "why": "embedding look-up and sampling",
+                "why": "sends spikes, takes outputs"
+                if program.graph.takes_spikes
+                else "embedding look-up and sampling",
                 "macs": 0,
             }
         found[name] = row | {"n_cores": cores[name], "share": share[runs.get(name)]}
@@ -120,7 +127,7 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
         "kind": "linear",
         "where": CROSSBAR if crossbar else EVENTS,
         "why": _DENSE if site.threshold == "absmax16" else spiking,
-        "macs": linear.n_pre * linear.n_post,
+        "macs": linear.macs,
         "site": site.name,
         "threshold": site.threshold,
         "coding": program.codings[site.name][0],
@@ -128,8 +135,11 @@ def _linear(program: Program, linear: Linear) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    row = {"kind": stage.kind, "where": NEURONS, "why": _STAGES[type(stage)], "macs": 0}
-    return row if isinstance(stage, Logits | Router) else row | {"site": stage.site}
+    where = ON_HOST if isinstance(stage, SpikeInput) else NEURONS
+    why = _STAGES[type(stage)].format(neuron=getattr(stage, "neuron", ""))
+    row = {"kind": stage.kind, "where": where, "why": why, "macs": 0}
+    sites = feeds(stage)
+    return row | {"site": sites[0]} if sites else row
 
 
 def _cores(program: Program) -> dict[str, int]:

@@ -59,10 +59,12 @@ def pace(program: Program, facts: TreeFacts, seen: Snapshot) -> Pace:
     )
     longest, steps = float(ends[t.task_kind == HOST].max()), 0.0
     if barrier:
-        steps = expected_steps(program, facts)
-        each = np.bincount(t.task_core, updates).max() + program.chip.timing.barrier_ps
-        longest += steps * float(each)
+        steps, barrier_ps = expected_steps(program, facts), program.chip.timing.barrier_ps
+        updated = np.bincount(t.task_core, updates, n_cores)
+        longest += steps * float(updated.max() + barrier_ps)
     busiest = float(max(core_ps[:-1].max(), link_ps.max()))
+    if barrier and program.graph.takes_spikes:  # a step of the network is one of the chip
+        busiest = float(max((core_ps + updated)[:-1].max(), link_ps.max())) + barrier_ps
     return Pace(_f64(core_ps[:-1]), _f64(link_ps), busiest, max(longest, busiest), steps)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler import graph as graphs
 from compiler import weights
+from compiler.audit import graph as graphs
 from compiler.budget import Budget
+from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
 from compiler.passes import arrays
@@ -28,7 +29,7 @@ from compiler.passes.bounds import bounds
 from compiler.passes.nets import nets_of
 from compiler.passes.traffic import messages
 from compiler.program import Program, Prompt, from_arrays
-from compiler.statistics import shipped_profile
+from compiler.statistics import shipped_profile, spiking_network
 from compiler.tasks import Dataflow
 from compiler.text import Text
 from hw_models.chip import Chip, load_chip
@@ -38,6 +39,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
 DEFAULT_PROMPT = b'def read_lines(path):\n    """Return the lines of a file."""\n    with '
+TOKENS = 64
 STEPS = (
     *("read", "encode", "tile", "dataflow"),
     *("pack", "partition", "board", "place", "route", "schedule"),
@@ -50,12 +52,13 @@ def compile_model(
     path: str | Path | None = None,
     target: str = "loihi-like",
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     preset: str | None = None,
     prompt: bytes | str | Sequence[int] | None = None,
-    tokens: int = 64,
+    tokens: int | None = None,
     context: int | None = None,
+    stepping: Stepping | None = None,
     overrides: Mapping[str, str] | None = None,
     budget: Budget | None = None,
     out: Path | None = None,
@@ -76,6 +79,7 @@ def compile_model(
         prompt=prompt,
         tokens=tokens,
         context=context,
+        stepping=stepping,
         overrides=overrides,
         budget=budget,
         progress=report,
@@ -89,32 +93,39 @@ def map_model(
     path: str | Path | None = None,
     target: str = "loihi-like",
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     preset: str | None = None,
     prompt: bytes | str | Sequence[int] | None = None,
-    tokens: int = 64,
+    tokens: int | None = None,
     context: int | None = None,
+    stepping: Stepping | None = None,
     overrides: Mapping[str, str] | None = None,
     budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> tuple[Program, Source]:
-    """A program without weights, and where these are: a checkpoint, a config.json or a preset.
+    """A program without weights, and where these are: a checkpoint, a NIR graph, a config.json or
+    a preset.
 
-    prompt: text or token ids. context: as in frontends.read.read_source. Raises BadInput (files,
-    values), Unsupported (model, coding), DoesNotFit (limits).
+    prompt: text or token ids. context, stepping: as in frontends.read.read_source. Raises BadInput
+    (files, values), Unsupported (model, coding), DoesNotFit (limits), Usage for a choice the model
+    does not have.
     """
     report = progress or (lambda step, done, total: None)
     report("read", 0, len(STEPS))
     chip = load_chip(target, overrides or {})
     if path is not None and preset is None:
-        source = read_source(Path(path), context)
+        source = read_source(Path(path), context, stepping)
     elif preset is not None and path is None:
-        source = read_preset(preset, context)
+        source = read_preset(preset, context, stepping)
     else:
         what = "no model" if path is None else "two models"
         raise Usage(what, where="MODEL and --preset", fix="give one of them")
-    chosen = Prompt(_ids(source, prompt), tokens)
+    chosen = None
+    if source.graph.takes_spikes:
+        _check_no_options({"--prompt": prompt, "--tokens": tokens, "--context": context})
+    else:
+        chosen = Prompt(_ids(source, prompt), TOKENS if tokens is None else tokens)
     program = map_graph(
         source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
     )
@@ -126,8 +137,8 @@ def compile_graph(
     tensors: Mapping[str, Tensor] | None,
     chip: Chip,
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: Prompt | None = None,
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
@@ -166,13 +177,17 @@ def map_graph(
     graph: Graph,
     chip: Chip,
     *,
-    coding: str = "bitwise",
-    k: float = 3.0,
+    coding: str | None = None,
+    k: float | None = None,
     prompt: Prompt | None = None,
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
     """Map a graph onto a chip, without weights."""
+    if graph.takes_spikes:
+        _check_no_options({"--coding": coding, "--k": k, "--prompt": prompt})
+        coding = "binary"
+    coding, k = "bitwise" if coding is None else coding, 3.0 if k is None else k
     _check_options(k, prompt)
     steps = iter(enumerate(STEPS))
     next(steps)
@@ -182,10 +197,10 @@ def map_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
-    statistics = shipped_profile()
+    statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     budget = budget or Budget()
     begin()
-    encoding.check_abilities(chip)
+    encoding.check_abilities(chip, graph)
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
@@ -244,7 +259,7 @@ def map_graph(
                 c.site: statistics.symbols(c.coding, c.dense, graph.site(c.site).n) for c in codes
             },
         },
-        prompt=prompt or Prompt(_default_ids(Text(graph.vocab)), 64),
+        prompt=prompt if prompt or graph.takes_spikes else _default_prompt(graph),
         tables=tables,
         source={"model": graph.model},
     )
@@ -257,11 +272,26 @@ def _ids(source: Source, prompt: bytes | str | Sequence[int] | None) -> tuple[in
     return _default_ids(text) if prompt is None else text.ids(prompt)
 
 
+def _default_prompt(graph: Graph) -> Prompt:
+    return Prompt(_default_ids(Text(graph.vocab)), TOKENS)
+
+
 def _default_ids(text: Text) -> tuple[int, ...]:
     """Ids of DEFAULT_PROMPT; none where there is no text, or not this one."""
     if text.kind == "ids" or (text.kind == "bytes" and max(DEFAULT_PROMPT) >= text.vocab):
         return ()
     return text.ids(DEFAULT_PROMPT)
+
+
+def _check_no_options(options: Mapping[str, object]) -> None:
+    """A network of spiking neurons leaves nothing to choose: its spikes are 0 or 1."""
+    for name, value in options.items():
+        if value is not None:
+            raise Usage(
+                "a network of spiking neurons has no counts to code and no text to start from",
+                where=name,
+                fix=f"leave out {name}; sbsim run takes --spikes",
+            )
 
 
 def _check_options(k: float, prompt: Prompt | None) -> None:

@@ -26,9 +26,11 @@ from compiler.graph import (
     Logits,
     Parallel,
     Part,
+    Population,
     Residual,
     Router,
     Site,
+    SpikeInput,
     Swiglu,
     Window,
 )
@@ -156,7 +158,8 @@ class Program:
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
     bound per resource; cores and the host are numbered as in hw_models.mesh.Mesh. embedding
     has the checkpoint's own type, uint16 for bfloat16; tokenizer is a tokenizer.json's bytes, or
-    empty. A program of a config alone has no linears, vectors and embedding.
+    empty. A program of a config alone has no linears, vectors and embedding; a network that takes
+    spikes has no prompt, and an embedding of no rows.
     """
 
     graph: Graph
@@ -172,7 +175,7 @@ class Program:
     max_streams: int
     bounds: Mapping[str, Mapping[str, float]]
     statistics: Mapping[str, Any]
-    prompt: Prompt
+    prompt: Prompt | None
     tables: Tables
     source: Mapping[str, Any]
     linears: Mapping[str, LinearArrays] = field(default_factory=dict)
@@ -229,7 +232,7 @@ class Program:
         return {
             "format": FORMAT,
             "graph": _graph_json(self.graph),
-            "prompt": dataclasses.asdict(self.prompt),
+            "prompt": self.prompt and dataclasses.asdict(self.prompt),
             **{name: _plain(getattr(self, name)) for name in sorted(fields)},
         }
 
@@ -283,7 +286,8 @@ def widened(rows: NDArray[Any]) -> F32:
 def from_arrays(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """A program's fields that it may lack, from arrays by their names in the file."""
     found = {name: arrays[name] for name in ("embedding", "tokenizer") if name in arrays}
-    if "embedding" not in found:
+    weights = any(name.startswith("linears/") for name in arrays)
+    if not weights or (graph.embedding is not None and "embedding" not in found):
         return found
     names = [f.name for f in dataclasses.fields(LinearArrays)]
     found["linears"] = {
@@ -327,13 +331,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_STAGES = {cls.kind: cls for cls in (Residual, Gla, Window, Parallel, Router, Swiglu, Logits)}
+_STAGES = {
+    cls.kind: cls
+    for cls in (
+        *(Residual, Gla, Window, Parallel, Router, Swiglu, Logits),
+        *(SpikeInput, Population),
+    )
+}
 
 
 def _graph_json(graph: Graph) -> dict[str, Any]:
     found = dataclasses.asdict(graph)
     for stage, row in zip(graph.stages, found["stages"], strict=True):
         row["kind"] = stage.kind
+    for row in found["linears"]:
+        if row["multiplied"] is None:  # as of every matrix that is not unrolled
+            del row["multiplied"]
     return found
 
 
@@ -360,12 +373,13 @@ def _program(header: dict[str, Any], arrays: Mapping[str, Stored]) -> Program:
     header = dict(header)
     del header["format"]
     graph = _graph(header.pop("graph"))
+    prompt = header.pop("prompt")
     header["codings"] = {k: tuple(v) for k, v in header["codings"].items()}
     header["ops"], header["task_names"] = tuple(header["ops"]), tuple(header["task_names"])
     tables = {f.name: arrays[f"tables/{f.name}"].copy() for f in dataclasses.fields(Tables)}
     return Program(
         graph=graph,
-        prompt=Prompt(**header.pop("prompt")),
+        prompt=prompt and Prompt(**prompt),
         tables=Tables(**tables),
         **from_arrays(graph, arrays),
         **header,

@@ -1,4 +1,5 @@
-"""Spiking statistics that passes need before any run: the shipped profile of SpikingBrain-7B."""
+"""Spiking statistics that passes need before any run: the shipped profile of SpikingBrain-7B, and
+a guess for networks of spiking neurons."""
 
 import hashlib
 import json
@@ -14,13 +15,14 @@ DENSE_SPIKES = 1.0
 class SiteStats:
     """Mean spikes per channel by coding, and where the figures come from.
 
-    silent_share is the share of channels without a spike per token.
+    silent_share is the share of channels without a spike per token; no count exceeds `largest`.
     """
 
     spikes_per_channel: dict[str, float]
     silent_share: float
     origin: str
     sha256: str
+    largest: float = math.inf
 
     def rate(self, coding: str, dense: bool) -> float:
         """Expected spikes per channel and token; dense: a 16-bit site (absmax16)."""
@@ -40,7 +42,7 @@ class SiteStats:
         are distributed exponentially, with the mean of SpikingBrain's."""
         if dense or coding == "graded":
             return 1
-        largest = math.ceil(self.mean_count * (math.log(n) + 0.577))
+        largest = math.ceil(min(self.mean_count * (math.log(n) + 0.577), self.largest))
         return largest if coding == "ternary" else largest.bit_length()
 
 
@@ -54,3 +56,11 @@ def shipped_profile() -> SiteStats:
         found["origin"],
         hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def spiking_network() -> SiteStats:
+    """What is taken for granted of spiking neurons: one in ten spikes in a step."""
+    share = 0.1
+    origin = f"assumed: {share:g} spikes per channel and step"
+    digest = hashlib.sha256(origin.encode()).hexdigest()
+    return SiteStats({"binary": share, "ternary": share}, 1 - share, origin, digest, largest=1)

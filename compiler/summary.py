@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from compiler.forecast import Forecast, forecast
+from compiler.graph import outputs
 from compiler.operations import layers_folded, operations
 from compiler.program import Program
 from hw_models.si import interval, si, size
@@ -27,10 +28,10 @@ _TEXT = {
 def summary(program: Program, found: Forecast | None = None) -> dict[str, Any]:
     """The mapping as plain JSON values; sizes in bytes, macs of the dense model per token.
 
+    A network that takes spikes has time steps for tokens, and input channels for a prompt.
     found: the program's forecast, if there is one already.
     """
     chip = program.chip
-    weights = sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
     return {
         "model": program.graph.model,
         "profile": program.graph.profile,
@@ -45,16 +46,30 @@ def summary(program: Program, found: Forecast | None = None) -> dict[str, Any]:
         "n_chips": program.n_chips,
         "max_streams": program.max_streams,
         "macs_per_token": program.graph.macs(),
-        "synapse_bytes": weights,  # int8
+        "synapse_bytes": _synapses(program),  # int8
         "synapse_memory_bytes": program.n_cores * chip.core.synapse_memory,
-        "arrays": _arrays(program, weights),
+        "arrays": _arrays(program),
         "bounds": {name: dict(values) for name, values in program.bounds.items()},
         "expected": _expected(found or forecast(program)),
         "statistics": dict(program.statistics),
-        "text": program.text.kind,
-        "prompt_tokens": len(program.prompt.ids),
-        "tokens": program.prompt.tokens,
+        **_input(program),
         "operations": operations(program),
+    }
+
+
+def _synapses(program: Program) -> int:
+    return sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
+
+
+def _input(program: Program) -> dict[str, Any]:
+    """What the program starts from: a prompt, or spikes on so many channels."""
+    prompt = program.prompt
+    return {
+        "unit": program.graph.unit,
+        "text": prompt and program.text.kind,
+        "prompt_tokens": prompt and len(prompt.ids),
+        "tokens": prompt and prompt.tokens,
+        "input_channels": None if prompt else outputs(program.graph.stages[0]),
     }
 
 
@@ -72,13 +87,13 @@ def _expected(found: Forecast) -> dict[str, Any]:
     }
 
 
-def _arrays(program: Program, weights: int) -> dict[str, Any] | None:
+def _arrays(program: Program) -> dict[str, Any] | None:
     """Crossbar arrays in use, and the share of their cells that hold weights."""
     array = program.chip.array
     if array is None:
         return None
     n = int(program.bounds["arrays by cells"]["achieved"])
-    cells = weights * array.columns_per_weight
+    cells = _synapses(program) * array.columns_per_weight
     share = cells / (n * array.rows * array.columns)
     return {"n": n, "rows": array.rows, "columns": array.columns, "utilisation": share}
 
@@ -93,7 +108,9 @@ def console() -> Console:
 
 def render(found: dict[str, Any], out: Console) -> None:
     """Print a summary."""
-    names = f"profile {found['profile']}, {found['coding']}, k = {found['k']:g}"
+    names = f"profile {found['profile']}, {found['coding']}"
+    if found["unit"] == "token":
+        names += f", k = {found['k']:g}"
     title = f"{found['model']} on {found['target']} ({names})"
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     out.print(_totals(found))
@@ -112,28 +129,28 @@ def _totals(found: dict[str, Any]) -> Table:
         ("chips, cores", f"{found['n_chips']:,}, {found['n_cores']:,}"),
         ("synapse memory", f"{size(used)} of {size(have)} on these cores ({used / have:.1%})"),
         *cells,
-        ("MACs of the dense model", f"{found['macs_per_token']:,} per token"),
+        ("MACs of the dense model", f"{found['macs_per_token']:,} per {found['unit']}"),
         ("streams at once", f"at most {found['max_streams']:,}"),
-        *_expectations(found["expected"]),
+        *_expectations(found["expected"], found["unit"]),
         ("weights", "in the program" if found["has_weights"] else _NO_WEIGHTS),
-        ("prompt", f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"),
-        ("text", _TEXT[found["text"]]),
+        *_starts_from(found),
     ):
         table.add_row(name, value)
     return table
 
 
-def _expectations(expected: dict[str, Any]) -> list[tuple[str, str]]:
-    *_, whole = expected["energy_j"].values()
+def _expectations(expected: dict[str, Any], unit: str) -> list[tuple[str, str]]:
+    *_, joules = expected["energy_j"].values()
+    limits = interval(joules["low"], joules["high"], "J")
     steps = f", {expected['steps']:.0f} steps" if expected["steps"] else ""
     return [
         (
             "expected energy",
-            f"{si(whole['nominal'], 'J')} ({interval(whole['low'], whole['high'], 'J')}) per token",
+            f"{si(joules['nominal'], 'J')} ({limits}) per {unit}",
         ),
         (
             "expected time",
-            f"at least {si(expected['at_least_s'], 's')} per token{steps}; "
+            f"at least {si(expected['at_least_s'], 's')} per {unit}{steps}; "
             f"the busiest core or link {si(expected['busiest_s'], 's')}",
         ),
     ]
@@ -142,8 +159,17 @@ def _expectations(expected: dict[str, Any]) -> list[tuple[str, str]]:
 _FIRST = ("cores", "chips", "arrays by cells", "bits on chip links")
 
 
+def _starts_from(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `sbsim run` takes."""
+    if found["unit"] == "step":
+        return [("input", f"{found['input_channels']:,} channels of 0 and 1 per step: --spikes")]
+    prompt = f"{found['prompt_tokens']:,} tokens, then {found['tokens']:,} decoded"
+    return [("prompt", prompt), ("text", _TEXT[found["text"]])]
+
+
 def _bounds(found: dict[str, Any]) -> Table:
-    table = _table("Lower bounds for every mapping on this target (bits per decoded token)")
+    unit = "decoded token" if found["unit"] == "token" else found["unit"]
+    table = _table(f"Lower bounds for every mapping on this target (bits per {unit})")
     for name in ("", "achieved", "bound", "achieved / bound"):
         table.add_column(name, justify="right" if name else "left")
     rows = found["bounds"]
@@ -167,12 +193,12 @@ def _operations(found: dict[str, Any]) -> Table:
     table.add_column("operation")
     table.add_column("times", justify="right")
     table.add_column("cores", justify="right")
-    table.add_column("MACs/token", justify="right")
+    table.add_column(f"MACs/{found['unit']}", justify="right")
     table.add_column("runs")
     table.add_column("why")
     for row in layers_folded(found["operations"]):
         table.add_row(
-            row["operation"],
+            escape(row["operation"]),
             str(row["layers"]),
             f"{row['n_cores']:,}",
             f"{row['macs']:,}" if row["macs"] else "",

@@ -64,6 +64,7 @@ class Task:
     rows        sums per neuron: 1, and behind a router one more per chosen expert
     gathers     its firing delivers operands of the stage's float function
     channels    (first, n) of `site` encoded here, if any
+    encodes     whether they are coded here; False: they are spikes already
     resends     its counts are another task's of the same unit, sent on when a router has chosen
     condition   fires under it; None: for every token
     work        vector work by event kind; `ring_work` once more per token in the ring
@@ -80,6 +81,7 @@ class Task:
     gathers: bool = False
     channels: tuple[int, int] | None = None
     site: str | None = None
+    encodes: bool = True
     resends: bool = False
     condition: Condition | None = None
     on_host: bool = False

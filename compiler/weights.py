@@ -45,8 +45,9 @@ def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
             found[at + name] = Form(np.dtype(np.float32), (n,))
     for name in _vectors(graph):
         found[f"vectors/{name}"] = Form(np.dtype(np.float32), tuple(tensors[name].shape))
-    table = tensors[graph.embedding]
-    found["embedding"] = Form(_as_stored(table[:0]).dtype, tuple(table.shape))
+    if graph.embedding is not None:
+        table = tensors[graph.embedding]
+        found["embedding"] = Form(_as_stored(table[:0]).dtype, tuple(table.shape))
     return found
 
 
@@ -86,7 +87,9 @@ def quantize(graph: Graph, tensors: Tensors) -> Numbers:
         w8 = W8(found[at + "q"], found[at + "m"], found[at + "row_scale"])
         linears[linear.name] = w8, found[at + "bias"]
     floats = {name: found[f"vectors/{name}"] for name in _vectors(graph)}
-    table = found["embedding"].view(tensors[graph.embedding].dtype)  # bfloat16 came as its bits
+    table = torch.zeros(0, 0)
+    if graph.embedding is not None:  # bfloat16 came as its bits
+        table = found["embedding"].view(tensors[graph.embedding].dtype)
     return Numbers(linears, floats, table)
 
 
@@ -122,7 +125,7 @@ def fuse(linear: Linear, tensors: Tensors) -> tuple[Tensor, Tensor]:
 
 
 def _vectors(graph: Graph) -> list[str]:
-    """Norm weights and the like, by their tensors' names."""
+    """Norm weights, neurons' parameters and the like, by their tensors' names."""
     return sorted({name for stage in graph.stages for name in vectors(stage)})
 
 
@@ -161,8 +164,9 @@ def _jobs(graph: Graph, tensors: Tensors) -> Iterator[_Job]:
             yield partial(_linear, linear, tensors, lo, hi)
     for name in _vectors(graph):
         yield partial(_vector, name, tensors)
-    for lo, hi in cuts(*tensors[graph.embedding].shape):
-        yield partial(_embedding, graph.embedding, tensors, lo, hi)
+    if graph.embedding is not None:
+        for lo, hi in cuts(*tensors[graph.embedding].shape):
+            yield partial(_embedding, graph.embedding, tensors, lo, hi)
 
 
 def _linear(linear: Linear, tensors: Tensors, lo: int, hi: int) -> _Pieces:

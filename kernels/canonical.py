@@ -23,7 +23,8 @@ from kernels.threshold import count, threshold
 class TokenTrace:
     """Everything integer (and the logits) of one token.
 
-    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab];
+    counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]:
+    what the last stage gives, in a network of spiking neurons its spikes or membranes;
     chosen[router] = experts, ascending. Sites and linears of the others have no entry.
     """
 
@@ -51,14 +52,15 @@ Sums = Callable[[str, Tensor], Tensor]
 def execute(
     graph: Any,
     numbers: Numbers,
-    tokens: Sequence[int],
+    tokens: Sequence[Any],
     k: float = 3.0,
     analog: Sums | None = None,
 ) -> Iterator[TokenTrace]:
     """Yield one trace per token; state is carried between them.
 
-    graph: a compiler.graph.Graph (only its fields are read); analog: what adds up in place of
-    exact_linear. Raises BadInput (kernels.threshold, kernels.linear).
+    graph: a compiler.graph.Graph (only its fields are read). tokens: ids, or vectors of 0 and 1
+    for a graph that takes spikes. analog: what adds up in place of exact_linear. Raises BadInput
+    (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -74,7 +76,7 @@ def _token(
     graph: Any,
     numbers: Numbers,
     memory: dict[object, Any],
-    token: int,
+    token: Any,
     position: int,
     k: float,
     analog: Sums | None,
@@ -90,7 +92,9 @@ def _token(
         return linear_output(sums, v_th, w8.row_scale, bias)
 
     for stage in graph.stages:
-        if stage.linear is None:
+        if stage.kind == "input":
+            y = torch.tensor(token, dtype=torch.float32)
+        elif stage.linear is None:
             y = numbers.embedding[token].float()
         else:
             linear = graph.linear(stage.linear)
@@ -105,7 +109,7 @@ def _token(
         x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
         if stage.kind == "router":
             trace.chosen[stage.name] = memory[stage.name, position][0]
-        if stage.kind == "logits":
+        if stage is graph.stages[-1]:
             trace.logits = x.numpy()
         for site in graph.sites_of(stage):
             v_th = threshold(site.threshold, x, k)

@@ -30,7 +30,7 @@ class SpikeTrain:
     payload     int64[n_events]  what one spike adds, in units of V_th
     times       int64[n_events]  spikes of the event, one per step
     steps       T, the time steps that the train spans; 0 when nothing is sent
-    zero_point  what every channel's sum is short of (binary only)
+    zero_point  what every channel's sum is short of (binary only, and only for negative counts)
     """
 
     channel: I32
@@ -111,6 +111,10 @@ def _whole(n: I64) -> tuple[I64, I64, I64, I64]:
     return channel, np.zeros_like(channel), n[channel], np.ones_like(channel)
 
 
+def _zero_point(n: I64) -> int:
+    return min(0, int(n.min()))
+
+
 def _largest(n: I64) -> int:
     return int(np.abs(n).max())
 
@@ -130,10 +134,11 @@ CODINGS: dict[str, Coding] = {
             delta=False,  # a zero point of differences has no receiver
             fixed=False,
             payload=lambda bits: 0,
-            steps=lambda n, bits: int(n.max() - n.min()),
-            spikes=lambda n, bits: n - n.min(),
-            events=lambda n, bits: _burst(n - n.min()),
-            zero=lambda n: int(n.min()),
+            # without negative counts nothing is subtracted: spikes (0, 1) are sent as they are
+            steps=lambda n, bits: int(n.max()) - _zero_point(n),
+            spikes=lambda n, bits: n - _zero_point(n),
+            events=lambda n, bits: _burst(n - _zero_point(n)),
+            zero=_zero_point,
         ),
         Coding(
             "ternary",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kernels.experts import choose, mixture
 from kernels.gla import decay_step, gla_step, log_gate
+from kernels.neurons import population
 from kernels.norm import rms_norm
 from kernels.rope import rope
 from kernels.swiglu import swiglu
@@ -121,6 +122,11 @@ def logits(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) 
     return y
 
 
+def spike_input(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> Tensor:
+    """The host's spikes of one step, 0 or 1, as they are: float32[n]."""
+    return y
+
+
 STAGES: dict[str, Callable[[Any, Vectors, Memory, Tensor, int], Tensor]] = {
     "residual": residual,
     "gla": gla,
@@ -129,4 +135,6 @@ STAGES: dict[str, Callable[[Any, Vectors, Memory, Tensor, int], Tensor]] = {
     "router": router,
     "swiglu": gated,
     "logits": logits,
+    "input": spike_input,
+    "population": population,
 }

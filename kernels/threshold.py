@@ -68,5 +68,7 @@ def count(x: Tensor, v_th: Tensor, *, site: str = "", token: int = 0) -> Tensor:
 
 
 def threshold(rule: str, x: Tensor, k: float) -> Tensor:
-    """V_th of a site by its rule: `absmax16` or `mean-abs`."""
+    """V_th of a site by its rule: `absmax16`, `mean-abs`, or 1 for `spikes`."""
+    if rule == "spikes":
+        return x.new_ones(x.shape[:-1])
     return absmax16(x) if rule == "absmax16" else mean_abs(x, k)

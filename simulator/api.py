@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,23 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.accounting import Snapshot, counters, tree_facts
+from compiler.graph import feeds
 from compiler.operations import operations
-from compiler.program import TILE, Program
+from compiler.program import Program
 from hw_models.chip import Sync
-from hw_models.errors import BadInput
-from hw_models.events import LINKS
+from hw_models.errors import BadInput, Usage
 from kernels.coding import density
 from simulator.analog import analog_error, exact
-from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot import state as hot
+from simulator.phases import UNDER_WAY, Progress, run_steps, run_text
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run
+from simulator.spikes import MAKE, checked
 from simulator.trace import Trace, trace_of
 
-Progress = Callable[[str, int, int], None]
 RUNS = Path("runs")
 
 
@@ -39,6 +38,7 @@ def simulate(
     *,
     prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
+    spikes: NDArray[np.generic] | None = None,
     trace: bool = False,
     check: bool = False,
     slots: int | None = None,
@@ -48,48 +48,85 @@ def simulate(
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
-    prompt: text, or token ids. sync: None for the target's. check: compare every count, sum and
+    prompt: text, or token ids. spikes: 0 or 1 of shape [steps, channels], for a network of spiking
+    neurons, and only for one. sync: None for the target's. check: compare every count, sum and
     logit with the canonical executor (GateFailed). A crossbar whose sums are not exact by
     definition tells how far they are off in any case.
     Raises BadInput for a program without weights, for a prompt that is empty or not in the
-    vocabulary, and for a number of tokens below 1.
+    vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is wanted, or
+    the other way round.
     """
     began = time.perf_counter()
-    chosen = _prompt(program, prompt)
-    wanted = program.prompt.tokens if tokens is None else tokens
-    if wanted < 1:
-        raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
-    rows: list[NDArray[np.int64]] = []
-    simulation = Simulation(
-        program,
-        slots=slots,
-        sync=sync,
-        first_logits=len(chosen) - 1,
-        trace=rows.append if trace else None,
-        keep_sums=check or not exact(program),
-        in_flight=len(chosen),
-    )
+    _check_input(program, spikes, prompt, tokens)
     report = progress or (lambda step, done, total: None)
-    generated, phases = _sequence(simulation, chosen, wanted, report)
-    seen = (*chosen, *generated[:-1])
+    rows: list[NDArray[np.int64]] = []
+    more = {
+        "slots": slots,
+        "sync": sync,
+        "trace": rows.append if trace else None,
+        "keep_sums": check or not exact(program),
+    }
+    if spikes is not None:
+        fed: Any = checked(spikes, program.graph)
+        simulation = Simulation(program, in_flight=UNDER_WAY, **more)
+        run = _result(program, simulation, (), [], [run_steps(simulation, fed, report)])
+    else:
+        simulation, run, fed = _text(program, prompt, tokens, more, report)
     if check:
-        compare(program, simulation.found, seen, report)
-    run = _result(program, simulation, chosen, generated, phases)
+        compare(program, simulation.found, fed, report)
     if not exact(program):
-        run = replace(run, analog=_analog_error(simulation, seen, report))
+        run = replace(run, analog=_analog_error(simulation, fed, report))
     events = trace_of(program, np.concatenate(rows)) if rows else None
     _write(run, simulation, out, events, time.perf_counter() - began)
     return run
 
 
-def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
-    """Token ids to start from; what cannot be run, or could not be told as text, is refused."""
+def _check_input(
+    program: Program,
+    spikes: NDArray[np.generic] | None,
+    prompt: bytes | str | Sequence[int] | None,
+    tokens: int | None,
+) -> None:
+    """A program runs with its weights. A network of spiking neurons takes spikes and nothing else;
+    a language model takes text."""
+    name = program.graph.model
     if not program.has_weights:
         raise BadInput(
             "the program has no weights: it was compiled from a config alone",
-            where=program.graph.model,
+            where=name,
             fix="compile a checkpoint",
         )
+    if not program.graph.takes_spikes:
+        if spikes is not None:
+            raise Usage(f"{name} takes text, not spikes", where="--spikes", fix="--prompt TEXT")
+    elif prompt is not None or tokens is not None:
+        raise Usage(
+            f"{name} takes spikes, not text", where="--prompt, --tokens", fix="--spikes FILE.npy"
+        )
+    elif spikes is None:
+        raise Usage(f"{name} takes spikes", where="--spikes", fix=f"--spikes FILE.npy: {MAKE}")
+
+
+def _text(
+    program: Program,
+    prompt: bytes | str | Sequence[int] | None,
+    tokens: int | None,
+    more: dict[str, Any],
+    report: Progress,
+) -> tuple[Simulation, Run, tuple[int, ...]]:
+    """Run a language model: the simulation, its result, and the tokens that it was fed."""
+    chosen = _prompt(program, prompt)
+    wanted = program.prompt.tokens if tokens is None else tokens
+    if wanted < 1:
+        raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
+    simulation = Simulation(program, first_logits=len(chosen) - 1, in_flight=len(chosen), **more)
+    generated, phases = run_text(simulation, chosen, wanted, report)
+    run = _result(program, simulation, chosen, generated, phases)
+    return simulation, run, (*chosen, *generated[:-1])
+
+
+def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
+    """Token ids to start from; what cannot be run, or could not be told as text, is refused."""
     text = program.text
     if given is None and not program.prompt.ids:
         raise BadInput(
@@ -100,56 +137,6 @@ def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tupl
     return text.ids(program.prompt.ids if given is None else given)
 
 
-def _sequence(
-    simulation: Simulation, prompt: tuple[int, ...], wanted: int, report: Progress
-) -> tuple[list[int], list[Phase]]:
-    """Prefill, then decode token by token; counters are cut where a phase ends."""
-    program = simulation.program
-    facts = tree_facts(program)
-    before = snapshot(simulation.state)
-    for token in prompt:
-        simulation.start(token, 0)
-    logits = np.zeros(0, np.float32)
-    end = 0
-    for token, ps, found in simulation.advance():
-        if token >= 0:
-            logits, end = found, ps
-        report("prefill", simulation.finished, len(prompt))
-    after, busy = snapshot(simulation.state), _busy_ps(simulation)
-    seen = after.since(before)
-    counts, ran = counters(program, facts, seen), _ran(program, seen, len(prompt))
-    room = _max_streams(program, end, busy)
-    steps = simulation.steps
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps, ran)]
-    generated = [int(logits.argmax())]
-    start, before = end, after
-    while len(generated) < wanted:
-        simulation.start(generated[-1], end)
-        for token, ps, found in simulation.advance():
-            if token >= 0:
-                logits, end = found, ps
-        generated.append(int(logits.argmax()))
-        report("decode", len(generated), wanted)
-    if wanted > 1:
-        seen = snapshot(simulation.state).since(before)
-        counts, ran = counters(program, facts, seen), _ran(program, seen, wanted - 1)
-        room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
-        steps = simulation.steps - steps
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps, ran))
-    simulation.flush_trace()
-    check_conservation(program, facts, simulation.state)
-    return generated, phases
-
-
-def _ran(program: Program, seen: Snapshot, tokens: int) -> dict[str, int]:
-    """How many tokens a linear ran for, where it was not all of them: the head, experts."""
-    t, names = program.tables, [linear.name for linear in program.graph.linears]
-    tile = np.flatnonzero(t.task_kind == TILE)
-    fired = np.zeros(len(names), np.int64)
-    fired[t.task_linear[tile]] = seen.task_fired[tile]  # all of a linear's tiles as often
-    return {name: n for name, n in zip(names, fired.tolist(), strict=True) if n != tokens}
-
-
 def _result(
     program: Program,
     simulation: Simulation,
@@ -158,7 +145,11 @@ def _result(
     phases: list[Phase],
 ) -> Run:
     found, reg = simulation.found, simulation.state.reg
-    sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
+    if program.graph.takes_spikes:
+        sampled, said = range(phases[0].tokens), _outputs(program, simulation)
+    else:
+        sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
+        said = {"text": program.text.decode((*prompt, *generated))}
     return Run(
         model=program.graph.model,
         target=program.chip.name,
@@ -169,7 +160,6 @@ def _result(
         chip=json.loads(program.chip_text),
         prompt=prompt,
         generated=tuple(generated),
-        text=program.text.decode((*prompt, *generated)),
         logits_ps=tuple(found.logits_ps[t] for t in sampled),
         phases=tuple(phases),
         sites=tuple(_site(program, simulation, s.name) for s in program.graph.sites),
@@ -184,29 +174,30 @@ def _result(
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
         sync=simulation.sync,
+        **said,
     )
 
 
-def _analog_error(simulation: Simulation, tokens: Sequence[int], report: Progress) -> AnalogError:
+def _outputs(program: Program, simulation: Simulation) -> dict[str, Any]:
+    """Spikes per neuron of the last population, or means of what does not spike."""
+    found = simulation.found.logits
+    rows = np.stack([found[step] for step in sorted(found)]).astype(np.float64)
+    spikes = bool(feeds(program.graph.stages[-1]))
+    values = rows.sum(0) if spikes else rows.mean(0)
+    return {
+        "text": ("spikes: " if spikes else "means: ") + " ".join(f"{x:.6g}" for x in values),
+        "unit": program.graph.unit,
+        "outputs": tuple(values.tolist()),
+        "outputs_are": "spikes" if spikes else "values",
+    }
+
+
+def _analog_error(simulation: Simulation, tokens: Sequence[Any], report: Progress) -> AnalogError:
     """What converters and cells changed in this run."""
     program, progress = simulation.program, simulation.state.progress
     converted = tuple(int(progress[:, c].sum()) for c in (hot.CONVERTED, hot.CLIPPED))
     numbers = numbers_of(program)
     return analog_error(program, numbers, simulation.found, tokens, converted, report)
-
-
-def _busy_ps(simulation: Simulation) -> NDArray[np.int64]:
-    """How long every core and every used link has been busy so far."""
-    program, state = simulation.program, simulation.state
-    used = program.tables.link_kind >= 0
-    flit_ps = np.array([program.chip.links[kind].flit_ps for kind in LINKS], np.int64)
-    links = state.link[used, hot.FLITS] * flit_ps[program.tables.link_kind[used]]
-    return np.concatenate([state.core[: program.host_core, hot.BUSY], links])
-
-
-def _max_streams(program: Program, phase_ps: int, busy_ps: NDArray[np.int64]) -> int:
-    """Sequences the state memory holds, and the phase's busiest core and link have time for."""
-    return max(1, min(program.max_streams, phase_ps // max(1, int(busy_ps.max()))))
 
 
 def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:

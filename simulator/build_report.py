@@ -140,6 +140,19 @@ def _mapping(run: Run) -> tuple[Mapped, ...]:
     )
 
 
+def _model_notes(run: Run) -> tuple[str, str]:
+    """What runs on the host, and how the model was read."""
+    if run.unit == "step":
+        return (
+            "Spikes come from the host and go back to it; only the bits carried are counted.",
+            f"Model profile '{run.profile}', {run.coding} spikes; batch 1.",
+        )
+    return (
+        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
+        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+    )
+
+
 def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[str, ...]:
     """What a reader must know before quoting a number of this report."""
     source, grade = chip.sources["static_power"]
@@ -150,8 +163,7 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         f"Static energy: {run.n_chips} x {si(chip.static_power.nominal, 'W')} (chips that hold a "
         f"tile) x wall time, over {shared}. "
         f"Source: {source} ({grade}).",
-        "Embedding look-up and sampling run on the host; only the bits carried there are counted.",
-        f"Model profile '{run.profile}', coding '{run.coding}', k = {run.k:g}; batch 1.",
+        *_model_notes(run),
     ]
     if run.sync == "barrier":
         source, grade = chip.sources["timing.barrier_ps"]

@@ -63,6 +63,12 @@ def run(
         int | None,
         typer.Option(help="Tokens to decode after the prompt. (default: as compiled)"),
     ] = None,
+    spikes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Input of a network of spiking neurons: a .npy file of 0 and 1, [steps, channels]."
+        ),
+    ] = None,
     slots: Annotated[
         int | None,
         typer.Option(help="Tokens that a core holds sums of at once. (default: the target's)"),
@@ -93,6 +99,7 @@ def run(
     from compiler.program import Program  # heavy, and --help must be instant
     from simulator.api import next_folder, simulate
     from simulator.outcome import outcome, render
+    from simulator.spikes import read_spikes
 
     found = Program.read(path)
     folder = out or next_folder(found.graph.model, found.chip.name)
@@ -101,6 +108,7 @@ def run(
             found,
             prompt=chosen,
             tokens=tokens,
+            spikes=None if spikes is None else read_spikes(spikes),
             trace=trace,
             check=check,
             slots=slots,

@@ -6,6 +6,7 @@ token) on the gathered vector, with the very functions the canonical executor us
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,15 @@ from torch import Tensor
 
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
-from compiler.audit.trees import tree_of_sink
 from compiler.conditions import first_of
-from compiler.graph import Logits, Residual, Router, Site, Stage, feeds
+from compiler.graph import Residual, Router, Site, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
-from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
+from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from kernels.threshold import count, threshold
+from simulator.failures import check_finished, error_of, place_of, too_many_in_flight
 from simulator.hot import state as hot
 from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
@@ -36,6 +37,8 @@ from simulator.machine import (
     margin_of,
     remembering,
 )
+from simulator.population import ONE, Block, Outputs, blocks
+from simulator.spikes import checked
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
@@ -48,8 +51,9 @@ class Trajectory:
     """What came out of the engine, token by token.
 
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
-    logits_ps[token]: of tokens whose head ran. What runs under a condition (compiler.conditions)
-    has a row per token for which it holds; chosen[router]: experts, token by token.
+    logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
+    or membranes. What runs under a condition (compiler.conditions) has a row per token for which
+    it holds; chosen[router]: experts, token by token.
     """
 
     activity: Activity = field(default_factory=Activity)
@@ -60,7 +64,8 @@ class Trajectory:
 
 
 class Simulation:
-    """One sequence on one program. Feed it tokens; it yields logits with their times.
+    """One sequence on one program. Feed it tokens (or steps of spikes); it yields logits (or the
+    last stage's outputs) with their times.
 
     slots: token slots per core (at most the target's); sync: None for the target's;
     first_logits: the first token whose head runs (the last of the prompt is enough to sample);
@@ -107,7 +112,9 @@ class Simulation:
             linear.name: (linear, _columns(self.fixed.linear[i, hot.L_OFFSET], linear.n_post))
             for i, linear in enumerate(program.graph.linears)
         }
-        self._tokens: list[int] = []
+        self._tokens: list[int | NDArray[np.uint8]] = []
+        self._blocks = blocks(program)
+        self._outputs: dict[tuple[int, int], Outputs] = {}
         self._memory: dict[object, object] = {}
         self._v_th: dict[int, dict[str, Tensor]] = {}  # by token, until its head has run
         self._first_condition = first_of(program.graph)
@@ -136,23 +143,31 @@ class Simulation:
         """Barriers that have fallen; 0 under dataflow."""
         return max(0, int(self.state.reg[hot.R_STEPS]))
 
-    def start(self, token: int, time_ps: int) -> None:
-        """The host sends a token's embedding at `time_ps`. BadInput for an unknown token id.
+    def start(self, token: int | NDArray[np.integer], time_ps: int) -> None:
+        """The host sends a token's embedding, or a time step's spikes, at `time_ps`.
 
         Under barrier sync one leaves per step: a token that is started while others wait
-        leaves after them, whatever `time_ps`.
+        leaves after them, whatever `time_ps`. BadInput for an unknown token id, and for what is
+        not 0 or 1 per channel.
         """
-        if not 0 <= token < self.program.graph.vocab:
-            raise BadInput(
-                f"token id {token}; the vocabulary has {self.program.graph.vocab}",
-                where=f"token {self.started}",
-            )
-        self._tokens.append(token)
+        if self.program.graph.takes_spikes:
+            spikes = checked(np.asarray(token)[None], self.program.graph, first=self.started)
+            self._tokens.append(spikes[0])
+        else:
+            self._tokens.append(self._known(token))
         self._make_room()
         self.state = remembering(self.state, self.started + 1)
         self._v_th[self.started] = {}
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
+
+    def _known(self, token: Any) -> int:
+        if not 0 <= token < self.program.graph.vocab:
+            raise BadInput(
+                f"token id {token}; the vocabulary has {self.program.graph.vocab}",
+                where=f"token {self.started}",
+            )
+        return int(token)
 
     def _make_room(self) -> None:
         reg = self.state.reg
@@ -180,7 +195,7 @@ class Simulation:
                 if why == hot.EMPTY:
                     break
                 if why == hot.ERROR:
-                    raise self._error()
+                    raise error_of(self.program, self.state)
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
                 elif why == hot.TRACE_FULL:
@@ -191,7 +206,7 @@ class Simulation:
                     yield from self._answer()
         finally:
             torch.set_num_threads(threads)
-        self._check_finished()
+        check_finished(self.program, self.fixed, self.state, self.started)
 
     def flush_trace(self) -> None:
         """Hand the trace rows gathered so far to the trace's owner."""
@@ -205,8 +220,10 @@ class Simulation:
         reg = self.state.reg
         queue = self.state.ready[: reg[hot.R_READY]].tolist()
         reg[hot.R_READY] = 0
-        for what, index, token, ps in queue:
-            if what == hot.STAGE:
+        for what, index, token, ps, task in queue:
+            if task in self._blocks and what == hot.STAGE:
+                self._block(self._blocks[task], index, token)
+            elif what == hot.STAGE:
                 self._stage(self.program.graph.stages[index], index, token)
             else:
                 self.found.logits_ps[token] = ps
@@ -219,24 +236,52 @@ class Simulation:
         x = STAGES[stage.kind](
             stage, self._vectors, self._memory, self._operand(stage, token, row), token
         )
-        if isinstance(stage, Logits):
-            self.found.logits[token] = x.numpy()
-            del self._v_th[token]
-        elif isinstance(stage, Router):
+        sites = feeds(stage)
+        if isinstance(stage, Router):
             chosen, _ = self._memory[stage.name, token]
             choose(self.state, self._first_condition[stage.name], chosen, token)
             self.found.chosen.setdefault(stage.name, []).append(chosen)
-        for name in feeds(stage):
+        elif not sites:
+            self.found.logits[token] = x.numpy()
+            del self._v_th[token]
+        for name in sites:
             position, site, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
                 self._memory.pop(("x", token), None)
                 del self._v_th[token]
-                continue
+                return
             self._check_sent(position, token)
             counts = self.state.counts[row, columns]
             v_th = encode(site, x, self.program.k, token, counts)
             self._v_th[token][name] = torch.tensor(v_th)
             self.found.activity.add(name, counts.copy(), v_th)
+
+    def _block(self, block: Block, index: int, token: int) -> None:
+        """One block of a population for one step; its spikes go back to the engine."""
+        state, stage = self.state, block.stage
+        row = token % state.stage_left.shape[1]
+        state.stage_left[index, row] = state.stage_all[index]
+        linear, columns = self._operands[stage.linear]
+        sums = state.stage_sums[row, columns][block.own].copy()
+        x = block.step(sums, token)
+        if stage.site is not None:
+            position, _, channels = self._sites[stage.site]
+            self._check_sent(position, token)
+            state.counts[row, channels][block.own] = x
+        whole = self._outputs.setdefault((index, token), Outputs.none(stage.n))
+        if not whole.add(block, sums, x):
+            return
+        del self._outputs[index, token]
+        self._v_th_of(linear.site, stage, token)
+        if self.keep_sums:
+            self.found.sums.setdefault(linear.name, []).append(whole.sums)
+        if stage.site is not None:
+            self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
+        if index == len(self.program.graph.stages) - 1:
+            self.found.logits[token] = whole.x
+            del self._v_th[token]
+        elif stage.site is not None:
+            self._v_th[token][stage.site] = ONE
 
     def _check_sent(self, site: int, token: int) -> None:
         """Counts share a row with those of a token before, which must have been sent by now."""
@@ -251,10 +296,12 @@ class Simulation:
             due = int((self.state.turn[condition, :due] >= 0).sum())
         if (sent < due).any():
             name = self.program.graph.sites[site].name
-            raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
+            raise too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
+        if isinstance(stage, SpikeInput):
+            return torch.from_numpy(self._tokens[token].astype(np.float32))
         if stage.linear is None:
             return torch.from_numpy(self.program.embed(self._tokens[token]))
         y = self._output(stage, stage.linear, token, row)
@@ -270,99 +317,20 @@ class Simulation:
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
             self.found.sums.setdefault(name, []).append(sums)
-        v_th = self._v_th[token].get(linear.site)
+        v_th = self._v_th_of(linear.site, stage, token)
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[name])
+
+    def _v_th_of(self, site: str, stage: Stage, token: int) -> Tensor:
+        """V_th of a token's spikes, whose sums are complete."""
+        v_th = self._v_th[token].get(site)
         if v_th is None:
             stages = self.program.graph.stages
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
             raise Bug(
-                f"sums are complete before {linear.site} has spiked",
-                where=f"{self._place(home)}, token {token}",
+                f"sums are complete before {site} has spiked",
+                where=f"{place_of(self.program, home)}, token {token}",
             )
-        return linear_output(torch.from_numpy(sums), v_th, *self._linears[name])
-
-    def _check_finished(self) -> None:
-        """An empty queue with an open (operation, token) is an error that names it."""
-        fired, condition = self.state.progress[:, hot.NEXT], self.fixed.task[:, hot.CONDITION]
-        known = np.append(self.state.turns, self.started)[condition]
-        behind = np.flatnonzero(fired < known)
-        if behind.size == 0:
-            return
-        turn, under = fired[behind], condition[behind]
-        tokens = turn.copy()
-        tokens[under >= 0] = self.state.token_at[under[under >= 0], turn[under >= 0]]
-        token = int(tokens.min())
-        task = self._first_in_want(behind[tokens == token])
-        got = int(self.state.got[task, fired[task] % int(self.fixed.service[hot.SLOTS])])
-        tables = self.program.tables
-        kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
-        raise Bug(
-            f"token {token} never finished: got {got} of {int(tables.task_need[task])} {kinds}; "
-            f"missing from {', '.join(self._senders(task)) or 'no sender'}",
-            where=self._place(task),
-        )
-
-    def _first_in_want(self, tasks: NDArray[np.int64]) -> int:
-        """Of tasks that wait for the same token, one that waits for none of the others."""
-        tables = self.program.tables
-        theirs = np.isin(tables.tree_task, tasks)[tree_of_sink(tables)]
-        first = tasks[~np.isin(tasks, tables.sink_task[theirs])]
-        return int((first if first.size else tasks)[0])
-
-    def _place(self, task: int) -> str:
-        """Operation, task and core, for errors."""
-        tables = self.program.tables
-        return (
-            f"operation {self.program.ops[tables.task_op[task]]}, "
-            f"task {self.program.task_names[task]}, core {int(tables.task_core[task])}"
-        )
-
-    def _senders(self, task: int) -> list[str]:
-        """Tasks that were to send to `task` and, for this token, have not or were lost."""
-        names, tables = self.program.task_names, self.program.tables
-        trees = np.unique(tree_of_sink(tables)[tables.sink_task == task])
-        found = [f"tree {tree} of {names[int(tables.tree_task[tree])]}" for tree in trees]
-        return found[:4] + (["..."] if len(found) > 4 else [])
-
-    def _error(self) -> SpikeloomError:
-        reg = self.state.reg
-        code, task, token, place, detail = (
-            int(reg[r]) for r in (hot.R_ERROR, hot.R_E1, hot.R_E2, hot.R_E3, hot.R_E4)
-        )
-        where = f"{self._place(task)}, token {token}"
-        if code == hot.E_ACCUMULATOR:
-            return DoesNotFit(
-                f"the accumulator of neuron {place} would be {detail}, beyond int32",
-                where=where,
-                fix="a smaller --k, or smaller activations: check the checkpoint",
-            )
-        if code == hot.E_PARTIAL:
-            return DoesNotFit(
-                f"partial sum {detail} of neuron {place} is too wide",
-                where=where,
-                fix="a smaller --k, or smaller activations: check the checkpoint",
-            )
-        if code == hot.E_RING:
-            stage = self.program.graph.stages[place].name
-            return _too_many_in_flight(f"operands of {stage}", detail, where)
-        return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
-
-
-_MESSAGES = {
-    hot.E_LOST_SPIKES: "the marker announces {place} spikes, {detail} arrived",
-    hot.E_NO_AXON: "core {place} has no axon {detail} here",
-    hot.E_NO_NEURON: "a partial sum for neuron {detail} reached core {place}",
-    hot.E_LATE: "a message of class {detail} came to core {place} after the token had fired",
-    hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
-    hot.E_NOT_CHOSEN: "core {place} got inputs of an expert that was not chosen",
-}
-
-
-def _too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
-    return DoesNotFit(
-        f"the {what} for token {token} are still in use",
-        where=where,
-        fix="a shorter prompt, or fewer token slots: --slots 1",
-    )
+        return v_th
 
 
 def _columns(first: np.int64, n: int) -> slice:
@@ -376,6 +344,9 @@ def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32
     The Numba twin, so that equality with the canonical executor compares two implementations.
     """
     values = x.numpy()
+    if site.threshold == "spikes":
+        counts[:] = values
+        return np.float32(1)
     if site.threshold == "absmax16":
         v_th, status = absmax16_count(values, counts)
     else:

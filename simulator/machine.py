@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from compiler.audit.arrivals import condition_of_tree
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import added_up, first_of
-from compiler.graph import Residual, Router
+from compiler.graph import Population, Residual, Router
 from compiler.program import TILE, VECTOR, Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput
@@ -233,9 +233,10 @@ def header_bits(program: Program, message: str) -> int:
 
 
 def margin_of(program: Program) -> int:
-    """Most messages a single event can create: an encoder with 31 spikes in every channel."""
+    """Most messages a single event can create: an encoder with a spike per bit of every count."""
     t = program.tables
-    spikes = 31 * int(t.task_channel_n.max(initial=0))
+    bits = [31 if program.codings[s.name][0] == "bitwise" else 1 for s in program.graph.sites]
+    spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
     return spikes + int(t.emit_n.max(initial=0)) * sends + 64
 
@@ -251,6 +252,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
+    stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
     progress = _zeros(n_tasks, h.N_PROGRESS)
     progress[:, h.LAST_AXON] = -1
     progress[:, h.SYMBOL] = reg[h.R_STEPS] = 0 if fixed.service[h.BARRIER_PS] else h.ALL
@@ -288,7 +290,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         turn=np.full((fixed.condition.shape[0], ring), -1, np.int64),
         token_at=_zeros(fixed.condition.shape[0], ring),
         turns=_zeros(fixed.condition.shape[0]),
-        ready=_zeros(n_tasks + 8, 4),
+        ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),

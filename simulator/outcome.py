@@ -10,12 +10,15 @@ from simulator.build_report import build_report
 from simulator.report_text import steps_row
 from simulator.result import Run
 
+_SHOWN = 20  # outputs
 _HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync")
 
 
 def outcome(run: Run) -> dict[str, Any]:
     """Plain JSON values: seconds, and joules and watts of the simulated chips."""
     found = build_report(run, ()).to_json()
+    if run.unit == "step":
+        return _steps(run, found)
     return {
         **{name: found[name] for name in _HEAD},
         "text": run.text,
@@ -27,18 +30,42 @@ def outcome(run: Run) -> dict[str, Any]:
     }
 
 
+def _steps(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    """The same of a network of spiking neurons: what came out, and per step what it took."""
+    head = {name: found[name] for name in _HEAD if name != "k"}
+    phase, headline = run.phases[0], found["headline"]
+    seconds = (phase.end_ps - phase.start_ps) * 1e-12
+    renamed = {
+        "joules_per_token": "joules_per_step",
+        "tokens_per_s": "steps_per_s",
+        "steps_per_token": "barriers_per_step",
+    }
+    return {
+        **head,
+        "steps": phase.tokens,
+        "outputs": [int(x) if run.outputs_are == "spikes" else x for x in run.outputs],
+        "outputs_are": run.outputs_are,
+        "class": run.winner,
+        "seconds": seconds,
+        "seconds_per_step": seconds / phase.tokens,
+        **{
+            renamed.get(k, k): v
+            for k, v in headline.items()
+            if k not in ("time_to_first_token_s", "phase")
+        },
+        "time_to_first_output_s": headline["time_to_first_token_s"],
+        "events": dict(run.events),
+        "analog": found["analog"],
+    }
+
+
 def render(found: dict[str, Any], console: Console | None = None) -> None:
     """Print an outcome and its `run_dir`; without a console to standard output."""
     out = console or Console(highlight=False)
-    out.print(printable(found["text"]), markup=False, soft_wrap=True)
-    out.print()
-    first = f"{si(found['time_to_first_token_s'], 's')} ({len(found['prompt'])} tokens of prompt)"
     table = Table(box=None, show_header=False)
+    rows = _step_rows(found) if "steps" in found else _text_rows(found, out)
     for name, value in (
-        ("time to first token", first),
-        ("rate", si(found["tokens_per_s"], "token/s")),
-        *steps_row(found["steps_per_token"], found["barrier_share"]),
-        (f"energy per token ({found['phase']})", _span(found["joules_per_token"], "J")),
+        *rows,
         ("power of all chips", _span(found["watts"], "W")),
         ("chips, cores", f"{whole(found['chips'])}, {whole(found['cores'])}"),
         *((("analog error", _analog(found["analog"])),) if found["analog"] else ()),
@@ -56,6 +83,34 @@ def _analog(error: dict[str, Any]) -> str:
     same = share(error["same_top"])
     sums = f"sums off by {share(worst['rms'])} (RMS, {name})"
     return f"{sums}; KL {error['kl']:.3g} nats, same top token {same}"
+
+
+def _text_rows(found: dict[str, Any], out: Console) -> list[tuple[str, str]]:
+    """The text comes before the table."""
+    out.print(printable(found["text"]), markup=False, soft_wrap=True)
+    out.print()
+    first = f"{si(found['time_to_first_token_s'], 's')} ({len(found['prompt'])} tokens of prompt)"
+    return [
+        ("time to first token", first),
+        ("rate", si(found["tokens_per_s"], "token/s")),
+        *steps_row(found["steps_per_token"], found["barrier_share"]),
+        (f"energy per token ({found['phase']})", _span(found["joules_per_token"], "J")),
+    ]
+
+
+def _step_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    outputs, spiking = found["outputs"], found["outputs_are"] == "spikes"
+    shown = [f"{x:.4g}" for x in outputs[:_SHOWN]]
+    more = f" ... ({len(outputs)} in all)" if len(outputs) > _SHOWN else ""
+    winner = "none: no output neuron spiked" if found["class"] is None else str(found["class"])
+    return [
+        ("class", winner),
+        ("output spikes" if spiking else "mean outputs", " ".join(shown) + more),
+        ("time", f"{si(found['seconds'], 's')} ({found['steps']} steps)"),
+        ("time per step", si(found["seconds_per_step"], "s")),
+        *steps_row(found["barriers_per_step"], found["barrier_share"], "step"),
+        ("energy per step", _span(found["joules_per_step"], "J")),
+    ]
 
 
 def printable(text: str) -> str:

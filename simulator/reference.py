@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def numbers_of(program: Program) -> Numbers:
 def compare(
     program: Program,
     found: Trajectory,
-    tokens: Sequence[int],
+    tokens: Sequence[Any],
     report: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> None:
     """Every count, threshold, sum and logit must be equal; GateFailed names the first other.

@@ -51,6 +51,11 @@ class PhaseReport:
     baselines: tuple[Baseline, ...]
 
     @property
+    def unit(self) -> str:
+        """What `tokens` counts: tokens, or time steps of spiking neurons."""
+        return "step" if self.name == "steps" else "token"
+
+    @property
     def steps_per_token(self) -> float:
         return self.steps / self.tokens
 
@@ -93,6 +98,7 @@ class PhaseReport:
         """Joules per token and pJ per MAC side by side, for this run and every baseline."""
         return {
             "name": self.name,
+            "unit": self.unit,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "steps_per_token": self.steps_per_token,

@@ -201,10 +201,17 @@ def _rasters(report: Report, run: Run, activity: Activity | None) -> list[dict[s
             "raster": one,
             "image": "data:image/png;base64," + base64.b64encode(png(one)).decode(),
             "mean": _mean(one),
-            "prompt": min(100.0, 100.0 * report.prompt_tokens / max(1, one.tokens)),
+            "prompt": _prompt_share(report, one),
         }
         for one in drawn
     ]
+
+
+def _prompt_share(report: Report, drawn: Raster) -> float:
+    """Percent of the tokens that are prompt; time steps have no end of a prompt to mark."""
+    if report.main.unit == "step":
+        return 100.0
+    return min(100.0, 100.0 * report.prompt_tokens / max(1, drawn.tokens))
 
 
 def _mean(drawn: Raster) -> float:

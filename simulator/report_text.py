@@ -29,7 +29,9 @@ def render_text(report: Report, console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH
-    names = f"profile {report.profile}, {report.coding}, k = {report.k:g}"
+    names = f"profile {report.profile}, {report.coding}"
+    if report.main.unit == "token":
+        names += f", k = {report.k:g}"
     out.print(f"[bold]{escape(f'{report.model} on {report.target} ({names})')}[/]")
     out.print(_headline(report))
     out.print(_paper(report))
@@ -66,16 +68,17 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def _headline(r: Report) -> Table:
-    main = r.main
+    main, unit = r.main, r.main.unit
+    first = f" ({r.prompt_tokens} tokens)" if unit == "token" else ""
     table = Table(box=None, show_header=False)
     for name, value in (
-        (f"energy per token ({main.name})", span(main.joules_per_token, "J")),
+        (f"energy per {unit} ({main.name})", span(main.joules_per_token, "J")),
         ("energy per dense MAC", span(_joules(main.pj_per_mac), "J")),
-        ("rate of one stream", si(r.tokens_per_s, "token/s")),
-        ("time to first token", f"{si(r.time_to_first_token_s, 's')} ({r.prompt_tokens} tokens)"),
+        ("rate of one stream", si(r.tokens_per_s, f"{unit}/s")),
+        (f"time to first {unit}", si(r.time_to_first_token_s, "s") + first),
         ("power of all chips", span(main.watts, "W")),
         ("chips, cores", f"{whole(r.n_chips)}, {whole(r.n_cores)}"),
-        *steps_row(main.steps_per_token, main.barrier_share),
+        *steps_row(main.steps_per_token, main.barrier_share, unit),
         ("streams", f"{r.streams} (at most {r.max_streams})"),
         ("joules on assumed costs", share(main.ledger.assumed_share())),
     ):
@@ -86,12 +89,13 @@ def _headline(r: Report) -> Table:
     return table
 
 
-def steps_row(per_token: float, share_of_time: float) -> list[tuple[str, str]]:
+def steps_row(per_token: float, share_of_time: float, unit: str = "token") -> list[tuple[str, str]]:
     """A line about the steps of barrier sync; none where there were none."""
     if not per_token:
         return []
     time = f"{share(share_of_time)} of the time in barriers"
-    return [("steps per token", f"{per_token:.1f} ({time})")]
+    what = "steps per token" if unit == "token" else "barriers per step"
+    return [(what, f"{per_token:.1f} ({time})")]
 
 
 def _joules(pj: Range) -> Range:
@@ -115,7 +119,7 @@ def _paper(r: Report) -> Table:
 
 def _levels(phase: PhaseReport) -> Table:
     table = level_rows(phase)
-    columns = ("added up", "J/token", "low .. high", "pJ/MAC", *table.baselines)
+    columns = ("added up", f"J/{phase.unit}", "low .. high", "pJ/MAC", *table.baselines)
     rows = [
         (
             row.name,
@@ -126,7 +130,7 @@ def _levels(phase: PhaseReport) -> Table:
         )
         for row in table.rows
     ]
-    head = f"{phase.name}: {whole(phase.tokens)} tokens in {si(phase.seconds, 's')}"
+    head = f"{phase.name}: {whole(phase.tokens)} {phase.unit}s in {si(phase.seconds, 's')}"
     return _table(f"{head} (n/a: the device has no numbers for it)", columns, rows)
 
 
@@ -149,7 +153,8 @@ def _baselines(phase: PhaseReport) -> Table:
     ]
     columns = ("", "sums", "skips", "arithm.", "memory", "network", "vector", "static", "sum")
     table = _table(
-        f"{phase.name}: the same tokens without spikes, J/token (skips: silent channels)",
+        f"{phase.name}: the same {phase.unit}s without spikes, J/{phase.unit} "
+        "(skips: silent channels)",
         (*columns, "pJ/MAC"),
         rows,
     )
@@ -164,7 +169,7 @@ def _operations(phase: PhaseReport) -> Table:
         (row.operation, si(row.joules, "J"), share(row.share), row.largest)
         for row in operation_rows(phase)
     ]
-    columns = ("operation (layers added up)", "J/token", "share", "mostly")
+    columns = ("operation (layers added up)", f"J/{phase.unit}", "share", "mostly")
     return _table(f"{phase.name}: where the joules go", columns, rows)
 
 
@@ -184,7 +189,8 @@ def _events(r: Report) -> Table:
         (name.replace("_", " "), *(cell for p in r.phases for cell in _event_cells(p, name)))
         for name in names
     ]
-    columns = ["events", *(f"{p.name} {what}" for p in r.phases for what in ("total", "per token"))]
+    heads = (f"{p.name} {what}" for p in r.phases for what in ("total", f"per {p.unit}"))
+    columns = ["events", *heads]
     return _table("Events (hops count flits x links)", columns, rows)
 
 

@@ -17,7 +17,9 @@ Counters = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of simulated time: `prefill` (prompt) or `decode` (one token in flight)."""
+    """A stretch of simulated time: `prefill` (prompt), `decode` (one token in flight), or the
+    `steps` of a network of spiking neurons.
+    """
 
     name: str
     tokens: int  # tokens processed in it
@@ -94,6 +96,17 @@ class Run:
     events: Mapping[str, int] = field(default_factory=dict)
     analog: AnalogError | None = None  # of a crossbar whose sums are not exact by definition
     sync: str = "dataflow"  # as run: the target's, or another that was asked for
+    unit: str = "token"  # or "step": then there is no text, and logits_ps are the outputs' times
+    outputs: tuple[float, ...] = ()  # of steps: spikes per output neuron, or its mean membrane
+    outputs_are: str = ""  # "spikes" or "values"
+
+    @property
+    def winner(self) -> int | None:
+        """The class that the outputs name: the largest, the first of equals; None where no output
+        neuron has spiked."""
+        if not self.outputs or (self.outputs_are == "spikes" and not any(self.outputs)):
+            return None
+        return max(range(len(self.outputs)), key=lambda i: (self.outputs[i], -i))
 
     @property
     def time_to_first_token_s(self) -> float:
@@ -101,8 +114,8 @@ class Run:
 
     @property
     def tokens_per_s(self) -> float:
-        """Decode rate; NaN when no token was decoded."""
-        decode = [p for p in self.phases if p.name == "decode" and p.tokens]
+        """Rate of decoding, or of steps; NaN when no token was decoded."""
+        decode = [p for p in self.phases if p.name in ("decode", "steps") and p.tokens]
         if not decode:
             return float("nan")
         return decode[0].tokens / ((decode[0].end_ps - decode[0].start_ps) * 1e-12)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "numba", "triton", "scipy", "pandas", "pyarrow", "plotly", "networkx"}
+HEAVY = {"torch", "numba", "triton", "scipy", "pandas", "pyarrow", "plotly", "networkx", "h5py"}
 PROBE = """
 import json, sys
 from {module} import main

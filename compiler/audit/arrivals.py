@@ -28,9 +28,7 @@ def condition_of_tree(t: Tables) -> I64:
     return found
 
 
-def arrivals(
-    t: Tables, graph: Graph, tree: I64, units: I64, which: NDArray[np.bool_]
-) -> Arrivals:
+def arrivals(t: Tables, graph: Graph, tree: I64, units: I64, which: NDArray[np.bool_]) -> Arrivals:
     """tree and units of every sink; only those of `which` count.
 
     A task that always fires gets top_k times what one expert sends, if all send alike.
@@ -50,7 +48,9 @@ def arrivals(
     n_experts = np.diff(np.append(first, key.size))
     of = np.array([(r.n, r.top_k) for r in routers], np.int64).reshape(-1, 2)
     task, which_router = np.divmod(group, max(1, len(routers)))
-    least, most = (f.reduceat(each, first) if first.size else each for f in (np.minimum, np.maximum))
+    least, most = (
+        f.reduceat(each, first) if first.size else each for f in (np.minimum, np.maximum)
+    )
     np.add.at(found, task, of[which_router, 1] * least)
     uneven = task[(n_experts != of[which_router, 0]) | (least != most)]
     return Arrivals(found.astype(np.int64), np.flatnonzero(which & ~same & (fires >= 0)), uneven)

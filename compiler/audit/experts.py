@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from compiler.audit.trees import AGAIN, tree_of_sink
 from compiler.conditions import conditions
 from compiler.graph import Graph, Residual, Router
-from compiler.program import I64, SPIKE, Program, Tables
+from compiler.program import SPIKE, Program, Tables
 from hw_models.errors import BadInput
 
 
@@ -93,7 +93,9 @@ def _check_rows(program: Program) -> None:
     """Sums per neuron: one, and one more per chosen expert."""
     t, graph = program.tables, program.graph
     top_k = {s.name: s.top_k for s in graph.stages if isinstance(s, Router)}
-    rows = [1 + top_k[s.router] if isinstance(s, Residual) and s.router else 1 for s in graph.stages]
+    rows = [
+        1 + top_k[s.router] if isinstance(s, Residual) and s.router else 1 for s in graph.stages
+    ]
     wanted = np.where(t.task_gathers >= 0, np.array(rows)[t.task_gathers], 1)
     _hold(t.task_rows == wanted, "another number of sums per neuron", program.task_names,
           np.arange(wanted.size))  # fmt: skip

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import Gla, Window
+from compiler.graph import Gla, Population, Window
 from compiler.program import TILE, VECTOR, Program
+from kernels.neurons import NEURONS
 
 I64 = NDArray[np.int64]
 
@@ -67,9 +68,22 @@ def least_state(program: Program) -> I64:
     sums = np.where(gathers, 8 * slots + 8, 8 * slots) * neurons  # a home also scales them
     held = np.where(tile, neurons * groups * sets + counts, sums)
     held = np.where(t.task_kind == VECTOR, held + _ring_bytes(program), held)
-    held += (8 * slots + 4) * t.task_channel_n.astype(np.int64)
+    held += _neuron_bytes(program)
+    # the stream's floats; spikes are none, and nothing is kept of them
+    coded = np.array([s.threshold != "spikes" for s in program.graph.sites] + [False])[t.task_site]
+    held += (8 * slots + 4) * t.task_channel_n.astype(np.int64) * coded
     total = np.bincount(t.task_core, held.astype(np.float64), program.mesh.n_cores + 1)
     return total[:-1].astype(np.int64)
+
+
+def _neuron_bytes(program: Program) -> I64:
+    """Parameters and state of spiking neurons: a float32 each."""
+    t = program.tables
+    kinds = {s.name: NEURONS[s.neuron] for s in program.graph.stages if isinstance(s, Population)}
+    sizes = {name: 4 * (len(kind.parameters) + len(kind.state)) for name, kind in kinds.items()}
+    each = np.array([sizes.get(op, 0) for op in program.ops], np.int64)[t.task_op]
+    found: I64 = each * t.task_neuron_n
+    return found
 
 
 def _ring_bytes(program: Program) -> I64:

@@ -244,8 +244,9 @@ def _check_sinks(program: Program, owner: I64) -> None:
     kind, n, residue = carries[owner].T
     task = t.sink_task
     _hold(_inside(task, len(names)), "unknown sink", names, t.tree_task[owner])
-    graph, tile = program.graph, t.task_kind[task] == TILE
-    _hold(tile == (kind == SPIKE), "spikes go to tiles, all else to vector tasks", names, task)
+    graph, tile, host = program.graph, t.task_kind[task] == TILE, t.task_kind[task] == HOST
+    goes = (kind == SPIKE) & (tile | host) | (kind != SPIKE) & ~tile
+    _hold(goes, "spikes go to tiles or the host, all else to vector tasks", names, task)
     base = np.where(kind == SPIKE, -t.task_pre[task], -t.task_neuron_lo[task])
     _hold(t.sink_base == np.where(kind == VALUE, 0, base), "a shifted sink", names, task)
 
@@ -266,13 +267,13 @@ def _check_sinks(program: Program, owner: I64) -> None:
     site_of = np.array([sites[linear.site] for linear in graph.linears])
     reader = np.array([readers[linear.name] for linear in graph.linears])
     source = t.tree_task[owner]
-    drives = (t.task_site[source] == site_of[t.task_linear[task]]) | (kind != SPIKE)
+    drives = (t.task_site[source] == site_of[t.task_linear[task]]) | ~tile
     _hold(drives, "spikes of another site", names, task)
     home = reader[t.task_linear[source]] == t.task_gathers[task]
     adds_up = (t.task_gathers[task] < 0) & (t.task_linear[task] == t.task_linear[source])
     _hold(home | adds_up | (kind != PARTIAL), "sums of another linear", names, task)
     axons = np.where(t.task_kind == TILE, t.task_n_pre, 0)
-    driven = arriving(np.where(kind == SPIKE, n, 0))
+    driven = arriving(np.where((kind == SPIKE) & tile, n, 0))
     _hold(axons == driven, "axons that no channel drives", names, every)
 
 

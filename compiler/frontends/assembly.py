@@ -6,6 +6,7 @@ norm -> q, k, v, ... -> attention -> o -> add, norm -> gate, up -> SwiGLU -> dow
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from compiler.audit.graph import verify
 from compiler.graph import (
     Condition,
     Gla,
@@ -22,7 +23,6 @@ from compiler.graph import (
     Swiglu,
     Window,
     outputs,
-    verify,
 )
 
 

@@ -32,7 +32,7 @@ _HEAVY: Final = (
 """Names of files that weights come in, also where they are not read: a folder that has one is not
 a mere config."""
 
-_OTHERS: Final = {b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file (NIR, Lava)"}
+_OTHERS: Final = {b"GGUF": "a GGUF file"}
 
 
 @dataclass(frozen=True, slots=True)

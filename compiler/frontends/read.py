@@ -21,11 +21,13 @@ from compiler.frontends.checkpoint import (
 from compiler.frontends.decoder import llama, qwen2
 from compiler.frontends.files import json_object, tokenizer_in
 from compiler.frontends.gla_swa import gla_swa
+from compiler.frontends.hdf5 import is_hdf5
 from compiler.frontends.model import Expected, Form, Lazy, Model
+from compiler.frontends.nir import Stepping, read_nir
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
 from compiler.frontends.torch_zip import printable
 from compiler.graph import Graph, vectors
-from hw_models.errors import BadInput, Unsupported
+from hw_models.errors import BadInput, Unsupported, Usage
 
 FAMILIES: Final[Mapping[str, Callable[[Mapping[str, Any], str, int | None], Model]]] = {
     "gla_swa": gla_swa,
@@ -48,11 +50,15 @@ class Source:
     tokenizer: bytes = b""
 
 
-def read_source(path: Path, context: int | None = None) -> Source:
-    """A checkpoint with its weights, or a config.json (or a folder that has nothing else) without.
+def read_source(path: Path, context: int | None = None, stepping: Stepping | None = None) -> Source:
+    """A checkpoint or a NIR graph with its weights, or a config.json (or a folder that has nothing
+    else) without.
 
     Arguments and errors as in read_model.
     """
+    if is_hdf5(path):
+        return Source(*read_nir(path, stepping or Stepping()))
+    _check_no_steps(stepping)
     if is_config(path):
         folder = path if path.is_dir() else path.parent
         return Source(read_config(path, context), None, tokenizer_in(folder))
@@ -61,16 +67,30 @@ def read_source(path: Path, context: int | None = None) -> Source:
     return Source(*_read(found, context), tokenizer)
 
 
-def read_model(path: Path, context: int | None = None) -> tuple[Graph, Mapping[str, Tensor]]:
-    """Read a checkpoint without running code from it (frontends.checkpoint lists the formats).
+def read_model(
+    path: Path, context: int | None = None, stepping: Stepping | None = None
+) -> tuple[Graph, Mapping[str, Tensor]]:
+    """Read a checkpoint (frontends.checkpoint lists the formats) or a NIR graph, recognised by
+    content, without running code from it.
 
     context: tokens that full attention is compiled for; decoder.CONTEXT, or the model's own
     limit if that is lower, when none is chosen. Models of bounded memory have no such limit.
+    stepping: time steps of a NIR graph.
     Returns the operations and exactly the tensors that they name, as bfloat16, float16 or
     float32; each is read when it is asked for, and not kept. Whether their values are finite is
     compiler.weights' to check. Raises BadInput and Unsupported, also for files damaged later.
     """
+    if is_hdf5(path):
+        return read_nir(path, stepping or Stepping())
+    _check_no_steps(stepping)
     return _read(open_checkpoint(path), context)
+
+
+def _check_no_steps(stepping: Stepping | None) -> None:
+    if stepping is not None:
+        raise Usage(
+            "only NIR graphs have time steps", where="--dt, --integration", fix="leave them out"
+        )
 
 
 def _read(found: Checkpoint, context: int | None) -> tuple[Graph, Mapping[str, Tensor]]:
@@ -92,8 +112,9 @@ def read_config(path: Path, context: int | None = None) -> Graph:
     return _model(json_object(file), model_name(file), str(file), context).graph
 
 
-def read_preset(name: str, context: int | None = None) -> Source:
+def read_preset(name: str, context: int | None = None, stepping: Stepping | None = None) -> Source:
     """A published model without its weights; arguments and errors as in `preset`."""
+    _check_no_steps(stepping)
     return Source(preset(name, context), None)
 
 

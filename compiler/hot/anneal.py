@@ -10,7 +10,6 @@ that shrinks.
 import numpy as np
 from numba import njit
 
-
 AIMED = 0.8
 """Share of moves; the result hardly depends on it between 0.5 and 0.9, and is worse without."""
 

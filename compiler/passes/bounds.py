@@ -45,10 +45,8 @@ def bounds(
     Bits are per decoded token.
     """
     by_resource = core_bounds(flow, chip)
-    entries = tables.entries.router.size
-    by_resource["table entries"] = (
-        -(-entries // chip.core.table_entries) * chip.layout.cores_per_router
-    )
+    routers = -(-tables.entries.router.size // chip.core.table_entries)
+    by_resource["table entries"] = max(0, routers - 1) * chip.layout.cores_per_router + 1
     least = max(1, *by_resource.values())
     chips = -(-least // chip.layout.usable_cores)
     mesh_bits, mesh_least = mesh_trees(nets, placement)

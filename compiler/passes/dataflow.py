@@ -12,8 +12,10 @@ from compiler.graph import (
     Linear,
     Logits,
     Parallel,
+    Population,
     Residual,
     Router,
+    SpikeInput,
     Stage,
     Swiglu,
     Window,
@@ -26,6 +28,7 @@ from compiler.passes.attention import gla_blocks, window_blocks
 from compiler.passes.blocks import logits_blocks, residual_blocks, router_blocks, swiglu_blocks
 from compiler.passes.parallel import parallel_blocks
 from compiler.passes.plan import Plan, tiled
+from compiler.passes.population import population_blocks, readout, spike_input
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
 from hw_models.errors import Bug
@@ -50,6 +53,9 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
         carriers = _stage(plan, stage, carriers)
         for name in reads(stage):
             plan.partials(name)
+        if isinstance(stage, Population) and stage is graph.stages[-1]:
+            readout(plan, stage)
+            continue
         for site in feeds(stage):
             for linear in driven[site]:
                 _tiles(plan, linear)
@@ -72,6 +78,10 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             swiglu_blocks(plan, stage)
         case Logits():
             logits_blocks(plan, stage)
+        case SpikeInput():
+            spike_input(plan, stage, carriers[0])
+        case Population():
+            population_blocks(plan, stage)
     return carriers
 
 
@@ -83,8 +93,8 @@ def _tiles(plan: Plan, linear: Linear) -> None:
     for i, tile in enumerate(own.tiles):
         rows[tile.pre, tile.pre + tile.n_pre].append(first + i)
     trees = dict.fromkeys(rows, 0)  # that reach them
-    for net, reached in _spikes(plan, linear, rows):
-        plan.nets.append(net)
+    for nets, reached in _spikes(plan, linear, rows):
+        plan.nets += nets
         for row in reached:
             trees[row] += 1
     shapes = {(tile.n_pre, tile.n_post): tile for tile in own.tiles}
@@ -112,8 +122,8 @@ def _tiles(plan: Plan, linear: Linear) -> None:
 
 def _spikes(
     plan: Plan, linear: Linear, rows: Mapping[tuple[int, int], list[int]]
-) -> Iterator[tuple[Net, list[tuple[int, int]]]]:
-    """Nets from the encoders of a linear's site, each with the rows that it reaches."""
+) -> Iterator[tuple[list[Net], list[tuple[int, int]]]]:
+    """Nets of some channels of a linear's site, and the rows that they reach."""
     chosen = linear.condition if linear.condition != plan.condition else None
     borders = {border for row in rows for border in row}
     for source in plan.encoders[linear.site, chosen and chosen[0]]:
@@ -122,7 +132,9 @@ def _spikes(
         for a, b in pairwise(cuts):
             reached = [row for row in rows if row[0] <= a and b <= row[1]]
             sinks = tuple(task for row in reached for task in rows[row])
-            yield Net(source, "spike", a, b - a, sinks, condition=chosen), reached
+            # without multicast, a message of its own for each; a core has one tile of a linear
+            each = (sinks,) if plan.chip.abilities.multicast else tuple((task,) for task in sinks)
+            yield [Net(source, "spike", a, b - a, to, condition=chosen) for to in each], reached
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
@@ -142,7 +154,7 @@ def verify(flow: Dataflow, graph: Graph) -> None:
     linears = {linear.name: linear for linear in graph.linears}
     reader = {name: stage.name for stage in graph.stages for name in reads(stage)}
     runs = condition_of(graph)
-    for i, task in enumerate(flow.tasks):
+    for task in flow.tasks:
         if not task.on_host and task.condition != runs[task.op]:
             raise Bug(f"fires under {task.condition}", where=task.name)
     for net in flow.nets:

@@ -74,9 +74,7 @@ def _ring(plan: Plan, stage: Parallel, kv: int, shared: int) -> list[int]:
     return stripes
 
 
-def _heads(
-    plan: Plan, stage: Parallel, kv: int, shared: int, stripes: list[int]
-) -> list[Block]:
+def _heads(plan: Plan, stage: Parallel, kv: int, shared: int, stripes: list[int]) -> list[Block]:
     """Homes of a group's query heads, which encode, and the states of their linear branch."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
     # query sums; outputs of both branches, and the weights of their norms
@@ -90,10 +88,10 @@ def _heads(
         name = f"{stage.name}[head {kv * group + head}]"
         neurons = (_first(stage, kv) + head * d, n * d)
         place = plan.middle(stage.linear, *neurons)
-        work = [vw.dequantize(n * d), vw.sigmoid(n * d), vw.rope(n * d)]
-        work += _state_work(n, d, d) if together else []
+        taken = [vw.dequantize(n * d), vw.sigmoid(n * d), vw.rope(n * d)]
+        step = _state_work(n, d, d) if together else []
         home = plan.home(
-            Task(name, stage.name, 0, neurons=neurons, gathers=True, work=vw.total(*work))
+            Task(name, stage.name, 0, neurons=neurons, gathers=True, work=vw.total(*taken, *step))
         )
         plan.nets.append(Net(home, "value", 0, n * d, tuple(stripes)))
         work = [vw.merge(n, d, len(stripes)), vw.normalise(2 * n * d, norms=2 * n)]
@@ -106,7 +104,7 @@ def _heads(
             plan.nets.append(Net(state, "value", 0, columns, (merged,)))
             parts[part].append(state)
         if not together:
-            plan.nets.append(Net(home, "value", 0, d, tuple(own[-1] for own in parts)))
+            plan.nets.append(Net(home, "value", 0, d, tuple(part[-1] for part in parts)))
         kept = 4 * n * d * d if together else 0
         channels = ((kv * group + head) * d, n * d)
         size = (n * own + kept, n * d, kept)
@@ -122,9 +120,7 @@ def _heads(
     return blocks
 
 
-def _part(
-    plan: Plan, stage: Parallel, name: str, columns: int, held: int, place: float
-) -> int:
+def _part(plan: Plan, stage: Parallel, name: str, columns: int, held: int, place: float) -> int:
     """Some value columns of one head's state, on a core of their own."""
     task = plan.task(
         Task(name, stage.name, 0, work=vw.total(*_state_work(1, stage.head_dim, columns)))

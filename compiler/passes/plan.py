@@ -185,14 +185,14 @@ class Plan:
         """
         need, extra = [0] * len(self.tasks), [0] * len(self.tasks)
         for net in self.nets:
-            units = 1 if net.message == "spike" else net.n
+            awaited = 1 if net.message == "spike" else net.n
             due = need if net.residue < 0 else extra
             condition = net.condition or self.tasks[net.source].condition
+            # experts are alike: what awaits those of a router counts as many as it chooses
+            counts = condition is None or condition[1] < self.routers[condition[0]][0].top_k
             for sink in net.sinks:
-                if condition is None or condition == self.tasks[sink].condition:
-                    due[sink] += units
-                elif condition[1] < self.routers[condition[0]][0].top_k:  # its experts are alike
-                    due[sink] += units
+                if counts or condition == self.tasks[sink].condition:
+                    due[sink] += awaited
         tasks = tuple(
             task if (task.need, task.extra) == (a, b) else replace(task, need=a, extra=b)
             for task, a, b in zip(self.tasks, need, extra, strict=True)

@@ -40,7 +40,7 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
     if task.neurons is not None and task.gathers:
         work["neuron_update"] = task.rows * task.neurons[1]
-    if task.channels is not None and not task.resends:
+    if task.channels is not None and task.encodes and not task.resends:
         work["encode"] = task.channels[1]
     return work, dict(task.ring_work)
 

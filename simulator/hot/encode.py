@@ -5,14 +5,14 @@ Bit for bit what kernels.threshold and kernels.coding compute.
 
 import numpy as np
 
-from simulator.hot.expand import BITWISE, GRADED, TERNARY, next_spike
+from simulator.hot.expand import BINARY, BITWISE, GRADED, next_spike
 from simulator.hot.jit import entry, inner
 
 OK, NOT_FINITE, TOO_LARGE, TOO_MANY, TOO_WIDE, NO_ROOM = 0, 1, 2, 3, 4, 5
 """Status: fine, a NaN or infinity in x, |x| >= 2^18, |count| >= 2^31, a count that needs more
 than `bits` bits, arrays too short for the events."""
 
-BINARY, TWO_COMPLEMENT = 0, 3  # rows of kernels.coding's table that next_spike does not know
+TWO_COMPLEMENT = 3  # the row of kernels.coding's table that next_spike does not know
 
 FLOOR = np.float32(1e-5)
 LARGEST = np.float32(2.0**18)
@@ -87,9 +87,9 @@ def expand(counts, coding, bits, channel, payload, times):
     channel  int32[room], payload int64[room], times int64[room]: written up to n_events;
              room for n events is enough for binary, ternary and graded, for 32 n in all
     """
-    zero_point = np.int64(counts.min()) if coding == BINARY else np.int64(0)
+    zero_point = min(np.int64(0), np.int64(counts.min())) if coding == BINARY else np.int64(0)
     half = np.int64(1) << (bits - 1)
-    walk = TERNARY if coding == BINARY else BITWISE if coding == TWO_COMPLEMENT else coding
+    walk = BITWISE if coding == TWO_COMPLEMENT else coding
     n_events = 0
     for c in range(counts.size):
         left = np.int64(counts[c]) - zero_point

@@ -119,6 +119,10 @@ def serve_spike(f, s, sink, m, slot, now):
     row, message, service = f.task[task], s.message[m], f.service
     token, times, payload = message[h.M_TOKEN], message[h.M_TIMES], message[h.M_VALUE]
     n_pre, n = row[h.N_PRE], row[h.NEURON_N]
+    if row[h.KIND] == h.HOST:  # it reads spikes, and stores nothing
+        occupy(f, s, sink, m, now, h.ZERO)
+        s.received[sink, slot] += times
+        return
     axon = message[h.M_INDEX] + f.sink[sink, h.S_BASE]
     if row[h.KIND] != h.TILE or axon < 0 or axon >= n_pre:
         fail(s.reg, h.E_NO_AXON, task, token, f.sink[sink, h.S_CORE], axon)
@@ -215,7 +219,8 @@ def arrive(f, s, sink, m, now):
         if s.received[sink, slot] != message[h.M_VALUE]:
             fail(s.reg, h.E_LOST_SPIKES, task, token, message[h.M_VALUE], s.received[sink, slot])
         s.received[sink, slot] = 0
-        occupy(f, s, sink, m, now, f.service[h.AXON_PS])
+        free = f.task[task, h.KIND] == h.HOST
+        occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
         taken = 1
     elif kind == h.PARTIAL:
         serve_sums(f, s, sink, m, slot, now)

@@ -235,14 +235,15 @@ def gather(f, s, task, token, slot, time):
                     take_sums(s, base, n, f.condition[c, h.ADDED] + row[h.NEURON_LO], ring)
     s.stage_left[stage, ring] -= 1
     if s.stage_left[stage, ring] == 0:
-        announce(s.reg, s.ready, h.STAGE, stage, token, time)
+        announce(s.reg, s.ready, h.STAGE, stage, token, time, task)
 
 
 @inner
-def announce(reg, ready, what, index, token, time):
+def announce(reg, ready, what, index, token, time, task):
     """Queue something for Python: a stage to compute, or logits at the host."""
     n = reg[h.R_READY]
     ready[n, 0], ready[n, 1], ready[n, 2], ready[n, 3] = what, index, token, time
+    ready[n, 4] = task
     reg[h.R_READY] = n + 1
 
 
@@ -319,7 +320,7 @@ def fire(f, s, task, token, now):
         return
     s.progress[task, h.SYMBOL] = min(symbol, 0)
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
-        announce(s.reg, s.ready, h.LOGITS, task, token, finish)
+        announce(s.reg, s.ready, h.LOGITS, task, token, finish, task)
     what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
     schedule(s.reg, s.heap, finish, next_tie(s.core, row[h.CORE]), what)
 

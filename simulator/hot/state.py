@@ -225,13 +225,13 @@ class State(NamedTuple):
     counts: np.ndarray  # int32[ring, channels of all sites]
     stage_left: np.ndarray  # [stage, ring] gathers still missing
     stage_token: np.ndarray  # [stage, ring]
-    stage_all: np.ndarray  # [stage]
+    stage_all: np.ndarray  # [stage] gathers until it is computed; 1 where each task is, by itself
     site_first: np.ndarray  # [site] first token it sends
     # tasks under a condition count the tokens for which it holds: these are their turns
     turn: np.ndarray  # [condition, token], -1: it does not hold
     token_at: np.ndarray  # [condition, turn]
     turns: np.ndarray  # [condition] so far
-    ready: np.ndarray  # [n, 4]: (0, stage, token, ps) or (1, host task, token, ps)
+    ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
     trace: np.ndarray  # [rows, 8]; no rows: no trace

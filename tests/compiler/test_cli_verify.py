@@ -10,7 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from compiler.cli_verify import app
+from compiler.pipeline import compile_model
+from tests.spiking import network, written
 from tests.tiny import changed, tiny
+
+CUT = {"core.synapse_memory": "1536 B", "core.state_memory": "1536 B", "core.neurons": "64"}
+"""Of spiking neurons many blocks and tiles."""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,26 @@ def test_what_the_compiler_writes_passes(folder, target):
     found = json.loads(done.stdout)["result"]["checks"]
     assert len(found) >= 12
     assert [row for row in found if row["problem"]] == []
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "loihi1"])
+def test_networks_of_spiking_neurons_pass(folder, target):
+    path = written(folder / "net.nir", *network())
+    done = asked(folder, compile_model(path, target, overrides=CUT), "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["result"]["checks"]
+    assert len(found) >= 12
+
+
+def test_neurons_that_are_charged_for_their_sums_alone_are_found(folder):
+    """Their parameters and membranes take memory, too."""
+    path = written(folder / "net.nir", *network())
+    program = compile_model(path, "toy", overrides=CUT)
+    t, slots = program.tables, program.chip.core.token_slots
+    mine = np.flatnonzero((t.task_gathers >= 0) & (t.task_neuron_n > 0))
+    sums = {task: (8 * slots + 8) * t.task_neuron_n[task] for task in mine.tolist()}
+    done = asked(folder, changed(program, task_state=sums))
+    assert done.exit_code == 6 and "charged too little" in done.stdout
 
 
 def test_it_runs_as_a_command_of_sbcompile(folder):

@@ -9,8 +9,10 @@ import pytest
 from compiler.accounting import counters, tree_facts
 from compiler.expected import TOKENS, expected, expected_steps
 from compiler.pace import pace
+from compiler.pipeline import compile_model
 from hw_models.errors import BadInput
 from simulator.api import simulate
+from tests.spiking import network, written
 from tests.tiny import tiny
 
 TARGETS = ("toy", "loihi-like", "hala-point-like", "isaac-like", "hermes-like")
@@ -29,13 +31,17 @@ def case(target, tmp):
     program = tiny(target=target)
     prompt = np.random.default_rng(0).integers(0, 20, 60).tolist()  # KV rings are full then
     run = simulate(program, prompt=prompt, tokens=33, out=tmp / "run")
+    return run.phases[1], with_rates_of(run, program)
+
+
+def with_rates_of(run, program):
     channels = {s.site: s.n * s.tokens for s in run.sites}
     rates = {
         "spikes_per_channel": {s.site: s.spikes / channels[s.site] for s in run.sites},
         "active_share": {s.site: 1 - s.silent / channels[s.site] for s in run.sites},
         "symbols": {s.site: s.steps / s.tokens for s in run.sites},
     }
-    return run.phases[1], replace(program, statistics=dict(program.statistics) | rates)
+    return replace(program, statistics=dict(program.statistics) | rates)
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -118,3 +124,20 @@ def test_counts_are_whole_numbers():
     seen = expected(program, tree_facts(program))
     for name in type(seen).__slots__:
         assert getattr(seen, name).dtype == np.int64
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "loihi1"])
+def test_steps_of_spiking_neurons_count_what_a_run_counts(target, tmp_path):
+    mapped = compile_model(written(tmp_path / "net.nir", *network()), target)
+    spikes = np.random.default_rng(0).random((400, 150)) < 0.3
+    run = simulate(mapped, spikes=spikes, out=tmp_path / "run")
+    phase, program = run.phases[0], with_rates_of(run, mapped)
+    counted = {(op, kind): n for op, kinds in phase.counters.items() for kind, n in kinds.items()}
+    found = per_token(program)
+    assert found.keys() == counted.keys()
+    for key, n in found.items():
+        # trees of one site are charged alike; and the run ends as many steps late as it is deep
+        rel = 0.07 if key[1].startswith("flit") or key[1] == "neuron_update" else 0.03
+        assert n == pytest.approx(counted[key] / phase.tokens, rel=rel, abs=0.1), key
+    speed = pace(program, tree_facts(program), expected(program, tree_facts(program)))
+    assert speed.busiest_ps == pytest.approx((phase.end_ps - phase.start_ps) / 400, rel=0.1)

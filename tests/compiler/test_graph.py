@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.audit.graph import verify
 from compiler.frontends.gla_swa import build
-from compiler.graph import Gla, Linear, Part, Site, Window, outputs, verify
+from compiler.graph import Gla, Linear, Part, Site, Window, outputs
 from hw_models.errors import BadInput, Bug
 from tests.tiny import TINY
 

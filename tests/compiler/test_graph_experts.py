@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from compiler.graph import Linear, Parallel, Residual, Router, Swiglu, feeds, reads, verify
+from compiler.audit.graph import verify
+from compiler.graph import Linear, Parallel, Residual, Router, Swiglu, feeds, reads
 from compiler.operations import check_mapped
 from compiler.pipeline import compile_graph, with_weights
 from compiler.program import Program

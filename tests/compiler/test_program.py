@@ -12,11 +12,13 @@ from safetensors.numpy import save_file
 
 from compiler import sections, weights
 from compiler.frontends.gla_swa import build
-from compiler.pipeline import compile_graph, map_graph, save
+from compiler.pipeline import compile_graph, compile_model, map_graph, save
 from compiler.program import FORMAT, Program, Tables, widened
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput
 from tests.small import model
+from tests.spiking import affine, cubalif, lif
+from tests.spiking import written as nir_file
 from tests.tiny import TINY, tiny
 
 
@@ -60,6 +62,20 @@ def test_what_was_written_is_read(written):
     found = Program.read(written)
     assert_same(found, tiny())
     assert found.chip == tiny().chip
+
+
+def test_a_network_of_spiking_neurons_is_read_as_it_was_written(tmp_path):
+    """Without embedding, vocabulary and prompt; with neurons' parameters among the vectors."""
+    nodes = (affine(9, 7), lif(7), affine(7, 5, 1), cubalif(5))
+    program = compile_model(nir_file(tmp_path / "net.nir", *nodes), "toy")
+    program.write(tmp_path / "net.sbx")
+    found = Program.read(tmp_path / "net.sbx")
+    assert_same(found, program)
+    assert (found.prompt, found.embedding.size, found.coding) == (None, 0, "binary")
+    assert found.graph == program.graph and found.graph.takes_spikes
+    wanted = {"lif.a_mem", "lif.r", "lif.v_leak", "lif.v_threshold", "lif.v_reset"}
+    assert {name for name in found.vectors if name.startswith("lif.")} == wanted
+    assert found.statistics["origin"].startswith("assumed")
 
 
 def test_the_same_program_gives_the_same_bytes(written, tmp_path):

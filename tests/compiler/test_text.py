@@ -155,7 +155,7 @@ def test_a_tokenizer_that_asks_for_all_memory_is_refused():
 
 
 def test_a_tokenizer_that_takes_for_ever_is_refused(monkeypatch):
-    monkeypatch.setattr(texts, "SECONDS", 0.05)
+    monkeypatch.setattr(texts, "SECONDS", 1e-4)
     with pytest.raises(BadInput, match=r"no answer within"):
         Text(VOCAB, tokenizer_json()).ids("the cat")
 

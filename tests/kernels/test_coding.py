@@ -110,6 +110,16 @@ def test_payloads_of_one_count_by_hand():
     assert binary.zero_point == -5
 
 
+@pytest.mark.parametrize("counts", [[1, 1, 1], [0, 1], [1], [3, 2, 5]])
+def test_binary_spikes_without_negative_counts_are_the_counts(counts):
+    """Neurons that all spike send a spike each: nothing is subtracted from what is not negative."""
+    train = encode(np.array(counts), "binary")
+    assert (train.zero_point, train.payload.tolist()) == (0, [1] * sum(c > 0 for c in counts))
+    assert train.times.tolist() == [c for c in counts if c]
+    assert spikes(np.array(counts), "binary").tolist() == counts
+    assert steps(np.array(counts), "binary") == max(counts)
+
+
 @pytest.mark.parametrize("coding", ALL)
 def test_a_silent_token_takes_no_step(coding):
     silent = np.zeros(5, np.int32)

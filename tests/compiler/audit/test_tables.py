@@ -8,7 +8,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.audit.tables import check_tables
-from compiler.program import Tables
+from compiler.audit.trees import tree_of_sink
+from compiler.program import SPIKE, TILE, VECTOR, Tables
 from hw_models.errors import BadInput, SpikeloomError
 from simulator import drive
 from tests.small import assert_equal, reference
@@ -92,6 +93,20 @@ def test_an_error_names_the_task():
         check_tables(changed(tiny(), task_n_pre={task: 33}))
     assert caught.value.where == name
     assert caught.value.fix == "compile it again"
+
+
+def test_spikes_go_to_tiles_and_nothing_else_does():
+    t = tiny().tables
+    tree_of = dict(enumerate(tree_of_sink(t).tolist()))
+    tile, vector = (int((t.task_kind == kind).argmax()) for kind in (TILE, VECTOR))
+    classes = {int(tree): int(kind) for tree, kind in zip(t.emit_tree, t.emit_class, strict=True)}
+    for sink, tree in tree_of.items():
+        other = vector if classes[tree] == SPIKE else tile
+        with pytest.raises(BadInput):
+            check_tables(changed(tiny(), sink_task={sink: other}))
+    sink = next(sink for sink, tree in tree_of.items() if classes[tree] == SPIKE)
+    with pytest.raises(BadInput, match="spikes go to tiles or the host"):
+        check_tables(changed(tiny(), sink_task={sink: vector}))
 
 
 def run(program):

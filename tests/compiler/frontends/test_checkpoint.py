@@ -149,7 +149,7 @@ def test_a_config_that_is_no_json_object(checkpoint, published, text):
         (b"These are my notes.\n", BadInput, "begins with b'These are my"),
         (b'{"model_type": "gla_swa"}', BadInput, "neither a torch nor a safetensors file"),
         (b"GGUF\x03\x00\x00\x00", Unsupported, "GGUF"),
-        (b"\x89HDF\r\n\x1a\n", Unsupported, "HDF5"),
+        (b"\x89HDF\r\n\x1a\n", BadInput, "cannot be read"),
         (b"PK\x03\x04", BadInput, "truncated"),
         (b"\x80\x02", BadInput, "truncated"),
         (b"\x08\x00\x00\x00\x00\x00\x00\x00{", BadInput, "truncated"),

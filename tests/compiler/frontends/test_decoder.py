@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from compiler.audit.graph import verify
 from compiler.frontends.config import DecoderConfig
 from compiler.frontends.decoder import llama, qwen2, tensor_shapes
 from compiler.frontends.read import read_model
-from compiler.graph import Window, verify
+from compiler.graph import Window
 from compiler.pipeline import compile_graph, compile_model
 from compiler.program import Program
 from compiler.weights import fuse, quantize

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.audit.graph import verify
 from compiler.frontends.decoder import llama, qwen2
-from compiler.graph import Window, verify
+from compiler.graph import Window
 from hw_models.errors import BadInput, SpikeloomError, Unsupported
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}

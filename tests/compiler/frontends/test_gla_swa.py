@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from compiler.audit.graph import verify
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import build, tensor_shapes
-from compiler.graph import Gla, Swiglu, Window, verify
+from compiler.graph import Gla, Swiglu, Window
 from compiler.weights import fuse
 from hw_models.errors import BadInput
 

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
+from compiler.audit.graph import verify
 from compiler.frontends.read import PRESETS, preset, preset_names, read_config, read_source
-from compiler.graph import Gla, Window, verify
+from compiler.graph import Gla, Window
 from hw_models.errors import BadInput, Unsupported
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from compiler.audit.graph import verify
 from compiler.frontends.read import preset, read_model
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
-from compiler.graph import Parallel, Router, verify
+from compiler.graph import Parallel, Router
 from compiler.weights import quantize
 from hw_models.errors import BadInput
 from kernels.canonical import execute

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.audit.graph import verify
 from compiler.frontends.spikingbrain_moe import MEANINGS, spikingbrain_moe
-from compiler.graph import Parallel, Router, Swiglu, verify
+from compiler.graph import Parallel, Router, Swiglu
 from hw_models.errors import BadInput, SpikeloomError, Unsupported
 from tests.experts import CONFIG
 

@@ -15,7 +15,7 @@ from compiler.passes.route import route
 from compiler.passes.router_tables import router_tables
 from compiler.passes.tile import tile
 from compiler.passes.traffic import messages
-from compiler.statistics import shipped_profile
+from compiler.statistics import shipped_profile, spiking_network
 
 
 def with_dead(chip, cores):
@@ -26,7 +26,7 @@ def with_dead(chip, cores):
 def passes(graph, chip, coding="bitwise"):
     """graph, chip, and the result of each pass."""
     codes = encode(graph, chip, coding, 3.0)
-    statistics = shipped_profile()
+    statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     tiles = tile(graph, codes, chip, statistics)
     flow = dataflow(graph, tiles, chip)
     packed = pack(flow, chip)

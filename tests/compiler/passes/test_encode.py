@@ -44,9 +44,9 @@ MISSING = {
 
 
 @pytest.mark.parametrize("target", MISSING)
-def test_a_target_that_cannot_run_language_models_says_all_that_it_lacks(target):
+def test_a_target_that_cannot_run_language_models_says_all_that_it_lacks(small, target):
     with pytest.raises(Unsupported) as caught:
-        check_abilities(load_chip(target))
+        check_abilities(load_chip(target), small.graph)
     assert caught.value.exit_code == 4
     assert caught.value.what.startswith(f"{target} lacks ")
     every = {word for words in MISSING.values() for word in words}
@@ -54,8 +54,8 @@ def test_a_target_that_cannot_run_language_models_says_all_that_it_lacks(target)
 
 
 @pytest.mark.parametrize("target", ["toy", "loihi-like", "seneca-like", "hala-point-like"])
-def test_a_target_of_language_models_lacks_nothing_but_maybe_its_sync(target):
-    check_abilities(load_chip(target, {"sync": "dataflow"}))
+def test_a_target_of_language_models_lacks_nothing(small, target):
+    check_abilities(load_chip(target), small.graph)
 
 
 def test_a_site_without_a_coding_or_out_of_order(small):
@@ -87,13 +87,14 @@ def test_a_coding_that_the_chip_knows_but_no_tile_carries(small, coding):
 
 
 @pytest.mark.parametrize("sync", ["dataflow", "barrier"])
-def test_cores_may_go_on_their_own_or_in_common_steps(sync):
-    check_abilities(load_chip("toy", {"sync": sync}))
+def test_cores_may_go_on_their_own_or_in_common_steps(small, neurons, sync):
+    for graph in (small.graph, neurons.graph):
+        check_abilities(load_chip("toy", {"sync": sync}), graph)
 
 
-def test_link_buffers_with_an_end_are_refused_not_ignored():
+def test_link_buffers_with_an_end_are_refused_not_ignored(small):
     with pytest.raises(Unsupported, match="buffers") as caught:
-        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}))
+        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}), small.graph)
     assert caught.value.where.startswith("link.y.buffer_flits")
 
 
@@ -106,7 +107,39 @@ def test_link_buffers_with_an_end_are_refused_not_ignored():
         ("link.x.buffer_flits", "16", "bounded link buffers"),
     ],
 )
-def test_an_ability_that_no_program_can_do_without(key, value, named):
-    check_abilities(load_chip("toy"))
+def test_an_ability_that_no_language_model_can_do_without(small, key, value, named):
+    check_abilities(load_chip("toy"), small.graph)
     with pytest.raises(Unsupported, match=named):
-        check_abilities(load_chip("toy", {key: value}))
+        check_abilities(load_chip("toy", {key: value}), small.graph)
+
+
+NEEDLESS = {
+    "abilities.vector": "false",
+    "abilities.graded_bits": "0 bit",
+    "abilities.multicast": "false",
+}
+
+
+def test_neurons_need_no_vector_work_no_graded_spikes_and_no_multicast(neurons):
+    check_abilities(load_chip("toy", NEEDLESS), neurons.graph)
+    bits = {"abilities.weight_bits": '["4 bit"]'}
+    with pytest.raises(Unsupported, match="lacks 8-bit weights;") as caught:
+        check_abilities(load_chip("toy", NEEDLESS | bits), neurons.graph)
+    assert caught.value.where == "toy"
+
+
+@pytest.mark.parametrize("target", ["isaac-like", "hermes-like"])
+def test_crossbars_take_counts_but_no_neurons(small, neurons, target):
+    check_abilities(load_chip(target), small.graph)
+    with pytest.raises(Unsupported, match="lacks digital synapses"):
+        check_abilities(load_chip(target), neurons.graph)
+
+
+def test_spikes_are_binary_and_carry_nothing_but_their_route(neurons):
+    codes = encode(neurons.graph, neurons.chip, "bitwise", 3.0)  # whatever is asked of counts
+    verify(codes, neurons.graph, neurons.chip)
+    assert {(c.coding, c.payload_bits) for c in codes} == {("binary", 0)}
+    assert [c.bound for c in codes] == [s.n for s in neurons.graph.sites]
+    with pytest.raises(Unsupported, match="cannot carry binary spikes") as caught:
+        encode(neurons.graph, load_chip("toy", {"abilities.codings": '["graded"]'}), "graded", 3.0)
+    assert "--target" in caught.value.fix

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from kernels.coding import CODINGS, encode
 from simulator.hot import encode as hot
+from simulator.hot import expand
 
 ALL = sorted(CODINGS)
 COUNTS = hnp.arrays(
@@ -54,6 +55,8 @@ def test_an_expanded_count_by_hand():
     }
     assert expanded(counts, "binary")[2].tolist() == [5]
     assert expanded(counts, "binary")[3] == -5
+    spikes = expanded(np.array([1, 2], np.int32), "binary")
+    assert (spikes[2].tolist(), spikes[3]) == ([1, 2], 0)  # nothing to subtract
 
 
 @pytest.mark.parametrize("coding", ["bitwise-2c", "graded"])
@@ -109,7 +112,7 @@ def test_codes_are_those_of_the_coding_table():
     codes = {name: row.code for name, row in CODINGS.items()}
     assert codes == {
         "binary": hot.BINARY,
-        "ternary": hot.TERNARY,
+        "ternary": expand.TERNARY,
         "bitwise": hot.BITWISE,
         "bitwise-2c": hot.TWO_COMPLEMENT,
         "graded": hot.GRADED,

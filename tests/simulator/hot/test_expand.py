@@ -9,7 +9,12 @@ from hypothesis.extra import numpy as hnp
 from kernels.coding import CODINGS, encode
 from simulator.hot import expand
 
-CODES = {"ternary": expand.TERNARY, "bitwise": expand.BITWISE, "graded": expand.GRADED}
+CODES = {
+    "binary": expand.BINARY,
+    "ternary": expand.TERNARY,
+    "bitwise": expand.BITWISE,
+    "graded": expand.GRADED,
+}
 
 
 def events(counts, code):
@@ -38,6 +43,8 @@ def test_the_codes_are_those_of_the_table():
     )
 )
 def test_spikes_one_at_a_time_are_the_tables_train(coding, counts):
+    if coding == "binary":
+        counts = np.abs(counts // 2)  # less its zero point, no count is negative
     train = encode(counts, coding)
     table = zip(train.channel.tolist(), train.payload.tolist(), train.times.tolist(), strict=True)
     assert events(counts, CODES[coding]) == list(table)
@@ -48,8 +55,9 @@ def test_spikes_one_at_a_time_are_the_tables_train(coding, counts):
 @given(st.data())
 def test_parts_step_by_step_are_the_tables_train(coding, data):
     """Every part is one spike, all of them leave, and the last is known for the last."""
-    large = 40 if coding == "ternary" else 2**31 - 1  # unary: as many steps
-    counts = data.draw(hnp.arrays(np.int32, st.integers(1, 9), elements=st.integers(-large, large)))
+    large = 40 if coding in ("binary", "ternary") else 2**31 - 1  # unary: as many steps
+    least = 0 if coding == "binary" else -large  # less its zero point, no count is negative
+    counts = data.draw(hnp.arrays(np.int32, st.integers(1, 9), elements=st.integers(least, large)))
     train = encode(counts, coding)
     wanted = {
         (first + i, channel, payload)
