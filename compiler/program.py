@@ -156,7 +156,9 @@ class Program:
     """Everything the simulator needs; nothing of it is computed from the checkpoint again.
 
     codings[site] = (coding, payload bits); partial_bits[linear]; bounds: achieved and lower
-    bound per resource; cores and the host are numbered as in hw_models.mesh.Mesh. embedding
+    bound per resource; statistics: origin and hash of the profile that the mapping looked at, and
+    the spikes per channel it expects of every site. Cores and the host are numbered as in
+    hw_models.mesh.Mesh. embedding
     has the checkpoint's own type, uint16 for bfloat16; tokenizer is a tokenizer.json's bytes, or
     empty. A program of a config alone has no linears, vectors and embedding; a network that takes
     spikes has no prompt, and an embedding of no rows.

@@ -92,7 +92,7 @@ def run(
 ) -> None:
     """Simulate PROGRAM event by event and write a run folder."""
     chosen = chosen_prompt(prompt, prompt_file, token_ids)
-    path = program or _only_program(Path())
+    path = program or _only_program(Path(), "run")
     if out is not None and out.exists():
         raise BadInput("already exists", where=str(out), fix="another --out, or remove it")
 
@@ -164,7 +164,38 @@ def report(
         typer.echo(f"wrote {html}")
 
 
-def _only_program(folder: Path) -> Path:
+@app.command("map")
+@exit_codes()
+def show_map(
+    program: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROGRAM", help="Program to show. (default: the only .sbx here)"),
+    ] = None,
+    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("map.html"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the numbers as JSON instead of tables.")
+    ] = False,
+) -> None:
+    """Show PROGRAM on its chips: one HTML page of cores, links, how full and how busy they are."""
+    check_destination(html, "--html map.html")
+    path = program or _only_program(Path(), "map")
+
+    from compiler.program import Program  # heavy, and --help must be instant
+    from simulator.map_data import floorplan
+    from simulator.map_page import render_map
+    from simulator.map_summary import render, summary
+
+    plan = floorplan(Program.read(path))
+    found = summary(plan)
+    render_map(plan, found, html)
+    if as_json:
+        typer.echo(envelope("map", {"program": str(path), "html": str(html)} | found))
+    else:
+        render(found)
+        typer.echo(f"wrote {html}")
+
+
+def _only_program(folder: Path, command: str) -> Path:
     """The one .sbx in a folder."""
     found = sorted(folder.glob("*.sbx"))
     if not found:
@@ -174,7 +205,7 @@ def _only_program(folder: Path) -> Path:
         raise Usage(
             f"{len(found)} programs here: {names}",
             where=str(folder.resolve()),
-            fix=f"sbsim run {found[0].name}",
+            fix=f"sbsim {command} {found[0].name}",
         )
     return found[0]
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from compiler.activity import Activity
 from compiler.operations import layer_kind
 from hw_models.cost import Range
@@ -16,6 +14,7 @@ from hw_models.ledger import STATIC
 from hw_models.si import change, interval, share, si, whole
 from simulator.baselines import ON_CHIP
 from simulator.linears import SYNOPS
+from simulator.page import environment
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
@@ -80,25 +79,15 @@ def render_html(
     activity adds the spike rasters. Raises BadInput if the file cannot be written.
     """
     view = _view(report, run, activity, provenance or {})
-    write_text(path, _environment().get_template("report.html").render(view))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("simulator"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "unit": lambda value, unit, digits=3: _micro(si(value, unit, digits)),
         "span": lambda found, unit: _micro(interval(found.low, found.high, unit)),
         "whole": whole,
         "share": share,
         "layers": layer_kind,
     }
-    return environment
+    write_text(path, templates.get_template("report.html").render(view))
 
 
 def _micro(text: str) -> str:

@@ -160,6 +160,8 @@ def test_what_a_program_says_of_itself():
     assert program.prompt == Prompt((), 64)  # 20 tokens have no ids for it
     assert program.statistics["sha256"] == shipped_profile().sha256
     assert program.statistics["origin"] == shipped_profile().origin
+    rates = dict.fromkeys((site.name for site in program.graph.sites), 1.13)
+    assert program.statistics["spikes_per_channel"] == rates | {"head_in": 1.0}
     assert json.loads(program.chip_text)["name"] == "toy"
     assert program.ops[0] == "host"
     assert len(set(program.ops)) == len(program.ops)

@@ -1,5 +1,6 @@
 """sbsim as typed: what it writes and prints, and how it refuses."""
 
+import dataclasses
 import json
 import os
 import re
@@ -228,6 +229,68 @@ def test_run_and_report_quote_the_same_joules(folder):
         assert ran[key] == reported[key], key
 
 
+def test_a_map_is_a_page_and_its_numbers(folder):
+    done = call("map")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.rstrip().endswith("wrote map.html") and done.stderr == ""
+    for what in (
+        "chips, cores",
+        "synapse memory",
+        "table entries",
+        "Busiest links",
+        "bits x links of the mesh",
+    ):
+        assert what in done.stdout
+    assert names(folder) == {"tiny.sbx", "map.html"}
+    assert "</html>" in (folder / "map.html").read_text()
+
+
+def test_the_numbers_of_a_map_are_those_of_its_program(folder):
+    found = result_of(call("map", "tiny.sbx", "--html", "a.html", "--json"), "map")
+    program = Program.read(folder / "tiny.sbx")
+    assert (found["program"], found["html"]) == ("tiny.sbx", "a.html")
+    assert (found["n_cores"], found["n_chips"]) == (program.n_cores, program.n_chips)
+    assert found["bounds"] == {name: dict(row) for name, row in program.bounds.items()}
+    mesh = found["bounds"]["bits x links of the mesh"]["achieved"]
+    assert round(found["bits_on_links"]["mesh"]) == mesh > 0
+    assert (folder / "a.html").is_file() and not (folder / "map.html").exists()
+
+
+def test_a_map_needs_no_weights(folder):
+    without_weights(folder)
+    assert result_of(call("map", "--json"), "map")["has_weights"] is False
+
+
+def without_rates(folder):
+    """As an earlier version would have written it."""
+    program = Program.read(folder / "tiny.sbx")
+    named = {name: program.statistics[name] for name in ("origin", "sha256")}
+    dataclasses.replace(map_graph(program.graph, program.chip), statistics=named).write(
+        folder / "tiny.sbx"
+    )
+    return ("map",)
+
+
+def no_program_to_map(folder):
+    return "map", *no_program(folder)[1:]
+
+
+def two_programs_to_map(folder):
+    return "map", *two_programs(folder)[1:]
+
+
+def text_to_map(folder):
+    return "map", *text_as_program(folder)[1:]
+
+
+def flipped_header_to_map(folder):
+    return "map", *flipped_header(folder)[1:]
+
+
+def pipe_as_map(folder):
+    return "map", *pipe_as_page(folder)[1:]
+
+
 def two_programs(folder):
     shutil.copy(folder / "tiny.sbx", folder / "other.sbx")
     return ("run",)
@@ -339,6 +402,15 @@ REFUSED = [
     ("report --streams 1000000", 3, ["--streams"]),
     ("report --html runs", 3, ["is a folder"]),
     ("report --html nowhere/a.html", 3, ["nowhere"]),
+    (no_program_to_map, 3, ["no .sbx here", "sbcompile"]),
+    (two_programs_to_map, 2, ["other.sbx, tiny.sbx", "sbsim map"]),
+    (text_to_map, 3, ["tiny.sbx", "not a readable .sbx"]),
+    (flipped_header_to_map, 3, ["tiny.sbx", "header", "altered"]),
+    (without_rates, 3, ["spikes", "compile it again"]),
+    (pipe_as_map, 3, ["pipe", "not a plain file"]),
+    ("map nowhere.sbx", 3, ["nowhere.sbx", "sbcompile"]),
+    ("map --html runs", 3, ["is a folder"]),
+    ("map --html nowhere/a.html", 3, ["nowhere"]),
     ("walk", 2, ["walk"]),
 ]
 
