@@ -197,6 +197,7 @@ def map_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
+    partitioning.check_weights_fit(graph, chip)
     statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     budget = budget or Budget()
     begin()
