@@ -82,7 +82,9 @@ def check_weights_fit(graph: Graph, chip: Chip) -> None:
     least = -(-weights // chip.core.synapse_memory)
     have = sum(_rooms(chip))
     if least > have:
-        raise _too_few(chip, least, have, f"too little synapse memory for {size(weights)}: ")
+        raise _too_few(
+            chip, least, have, f"too little synapse memory for {size(weights)} of weights: "
+        )
 
 
 def _rooms(chip: Chip) -> list[int]:
