@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from compiler.graph import Graph
 from compiler.passes.pack import Packing
+from hw_models import si
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit
 from hw_models.mesh import Mesh, mesh_of, snake
-from hw_models.si import size
 
 I64 = NDArray[np.int64]
 
@@ -83,7 +83,7 @@ def check_weights_fit(graph: Graph, chip: Chip) -> None:
     have = sum(_rooms(chip))
     if least > have:
         raise _too_few(
-            chip, least, have, f"too little synapse memory for {size(weights)} of weights: "
+            chip, least, have, f"too little synapse memory for {si.size(weights)} of weights: "
         )
 
 
