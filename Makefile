@@ -36,6 +36,7 @@ bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.weights
+	$(BIN)/python -m benchmarks.compile
 
 clean:
 	rm -rf .venv build runs report.html model.sbx

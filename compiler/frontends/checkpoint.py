@@ -69,7 +69,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def is_config(path: Path) -> bool:
-    """Whether a path is a config without weights: a JSON file, or a folder with nothing else.
+    """Whether a path is a config without weights: a JSON file (or what is called one), or a folder
+    with nothing else.
 
     Raises BadInput for a path that is neither a file nor a folder.
     """
@@ -77,6 +78,8 @@ def is_config(path: Path) -> bool:
         if path.is_dir():
             names = [p.name for p in path.iterdir()]
             return CONFIG in names and not any(name.endswith(_HEAVY) for name in names)
+        if path.name == CONFIG:
+            return True
         start = _start(path)
         # a safetensors file begins with a length, which never is larger than the file
         length = int.from_bytes(start[:8], "little")

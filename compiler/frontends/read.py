@@ -141,7 +141,10 @@ def _model(config: Mapping[str, Any], name: str, where: str, context: int | None
     if not isinstance(kind, str) or kind not in FAMILIES:
         what = "config names no model_type" if kind is None else f"model_type {shown(kind)}"
         raise Unsupported(what, where=where, fix=f"supported: {', '.join(FAMILIES)}")
-    return FAMILIES[kind](config, name, context)
+    try:
+        return FAMILIES[kind](config, name, context)
+    except BadInput as error:
+        raise BadInput(error.what, where=f"{error.where} of {where}", fix=error.fix) from None
 
 
 def _tensor_names(graph: Graph) -> set[str | None]:

@@ -125,10 +125,11 @@ def _fits(core: _Core, unit: Unit, need: Need) -> bool:
 def _check_alone(unit: Unit, need: Need, limit: Need, chip: Chip) -> None:
     for name, take, have in zip(RESOURCES, need, limit, strict=True):
         if take > have:
+            key, of = name.replace(" ", "_").replace("-", "_"), "B" * name.endswith("memory")
             raise DoesNotFit(
-                f"needs {take} of {name}, a core of {chip.name} has {have}",
+                f"needs {take:,} of {name}, a core of {chip.name} has {have:,}",
                 where=unit.name,
-                fix=f"a target with more {name} per core, or --set",
+                fix=f"--set core.{key}={take}{of}, or a target with larger cores",
             )
 
 

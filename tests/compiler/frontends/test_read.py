@@ -1,5 +1,6 @@
 """Configs and tensors: what is not exactly this model is refused by name."""
 
+import json
 import math
 import re
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from compiler.frontends.config import GlaSwaConfig
 from compiler.frontends.gla_swa import gla_swa_config
 from compiler.frontends.keys import LARGEST
-from compiler.frontends.read import read_model
+from compiler.frontends.read import read_model, read_source
 from compiler.weights import quantize
 from hw_models.errors import BadInput, SpikeloomError, Unsupported
 
@@ -254,3 +255,14 @@ def test_broken_factors_of_a_gate_are_named(checkpoint, saved):
         with pytest.raises(BadInput, match="expected") as refused:
             read_model(saved(checkpoint))
         assert refused.value.where == at + "0.weight"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_config_that_is_wrong_is_named_by_its_file(whole, tmp_path):
+    file = tmp_path / "config.json"
+    wrong = json.dumps(PUBLISHED | {"num_attention_heads": 5})
+    file.write_text(wrong if whole else wrong[:-9])
+    for path in (file, tmp_path):
+        with pytest.raises(BadInput, match="multiple of" if whole else "truncated") as refused:
+            read_source(path)
+        assert refused.value.where.endswith(str(file))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.passes.pack import RESOURCES, limits, needs, pack, verify
+from compiler.passes.pack import RESOURCES, _check_alone, limits, needs, pack, verify
 from compiler.tasks import Dataflow, Net, Task, Unit
 from hw_models.chip import load_chip
 from hw_models.errors import Bug, DoesNotFit
@@ -83,7 +83,16 @@ def test_a_unit_beyond_a_core_names_the_resource(small, key, value, resource):
     with pytest.raises(DoesNotFit, match=rf"of {resource}, a core of toy has") as caught:
         pack(small.flow, chip)
     assert caught.value.where in {u.name for u in small.flow.units}
-    assert resource in caught.value.fix
+    assert caught.value.fix.startswith(f"--set {key}=")
+    _, enough = caught.value.fix.split(",")[0].split("=")
+    _check_alone_with(small, {key: enough}, caught.value.where)
+
+
+def _check_alone_with(small, overrides, unit):
+    """With what the error asked for, the unit fits."""
+    i = [u.name for u in small.flow.units].index(unit)
+    chip = load_chip("toy", overrides)
+    _check_alone(small.flow.units[i], needs(small.flow)[i], limits(chip), chip)
 
 
 needed = st.tuples(

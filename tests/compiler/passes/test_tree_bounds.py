@@ -55,6 +55,11 @@ def test_what_enters_the_hosts_chip_comes_over_two_links():
     assert busiest_chip_link(nets, placed)[1] == 90
 
 
+def test_what_the_hosts_chip_sends_the_host_crosses_no_link_between_chips():
+    nets, placed = on_chips([(0, 0)], [(0, (-1,), 60.0), (-1, (0,), 8.0)])
+    assert busiest_chip_link(nets, placed) == (0, 0)
+
+
 def test_a_chip_in_the_middle_has_four_links():
     around = [(1, 0), (0, 1), (2, 1), (1, 2), (1, 1)]
     nets, placed = on_chips(around, [(i, (4,), 100.0) for i in range(4)])
