@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.activity import Activity
+from compiler.graph import Router
 from compiler.program import Program
-from hw_models.errors import BadInput, Usage
+from hw_models.errors import BadInput, Bug, Unsupported, Usage
 from simulator.machine import head_site
 from simulator.profile import draw, pmfs
 from simulator.run_folder import read_activity
@@ -32,7 +33,7 @@ class Workload:
     """Where counts come from, and of how many tokens.
 
     prompt, tokens: as of a functional run: tokens prefilled, and tokens sampled (of steps of
-    spikes: 0, and the steps); counts(site, token): called in order of tokens
+    spikes: 0, and the steps); counts(site, token); chosen(router, token): experts
     """
 
     name: Literal["replay", "profile"]
@@ -40,6 +41,7 @@ class Workload:
     prompt: int
     tokens: int
     counts: Callable[[str, int], Counts]
+    chosen: Callable[[Router, int], tuple[int, ...]]
 
 
 def replay(program: Program, activity: Activity, where: str = "an activity") -> Workload:
@@ -47,8 +49,11 @@ def replay(program: Program, activity: Activity, where: str = "an activity") -> 
 
     The head may have run for some of the tokens only: then it ran for the last ones.
     Raises BadInput for other sites, channels or tokens than the program has, and for counts that
-    its spikes cannot carry.
+    its spikes cannot carry; Unsupported for experts, whose choice an activity does not tell.
     """
+    if any(isinstance(stage, Router) for stage in program.graph.stages):
+        what = "an activity does not say which experts a token chose"
+        raise Unsupported(what, where=program.graph.model, fix="--workload profile")
     sites, spiking, head = program.graph.sites, program.graph.takes_spikes, head_site(program)
     names = [site.name for site in sites]
     lacking = [name for name in names if not activity.counts.get(name)]
@@ -70,7 +75,12 @@ def replay(program: Program, activity: Activity, where: str = "an activity") -> 
         return activity.counts[site][row], activity.v_th[site][row]
 
     prompt, tokens = (0, most) if spiking else (first + 1, most - first)
-    return Workload("replay", f"counts of sha256 {_digest(activity)}", prompt, tokens, counts)
+    origin = f"counts of sha256 {_digest(activity)}"
+    return Workload("replay", origin, prompt, tokens, counts, _no_experts)
+
+
+def _no_experts(router: Router, token: int) -> tuple[int, ...]:
+    raise Bug("experts are asked for that were refused before", where=router.name)
 
 
 def _digest(activity: Activity) -> str:
@@ -134,8 +144,15 @@ def profile(
         rng = np.random.default_rng((seed, at, token))
         return draw(rng, n, shapes[site]), np.float32(np.nan)
 
+    routers = [stage.name for stage in program.graph.stages if isinstance(stage, Router)]
+
+    def chosen_experts(router: Router, token: int) -> tuple[int, ...]:
+        """All experts are as likely."""
+        rng = np.random.default_rng((seed, len(index) + routers.index(router.name), token))
+        return tuple(rng.choice(router.n, router.top_k, replace=False).tolist())
+
     origin = f"drawn with seed {seed}: {program.statistics['origin']}"
-    return Workload("profile", origin, prompt, tokens, counts)
+    return Workload("profile", origin, prompt, tokens, counts, chosen_experts)
 
 
 def chosen(

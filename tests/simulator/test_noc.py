@@ -11,6 +11,7 @@ from simulator.drive import Simulation
 from simulator.hot import state as h
 from simulator.hot.noc import DONE, TOO_LONG
 from simulator.workload import profile
+from tests import experts
 from tests.spiking import affine, fired, lif, random_spikes, written
 from tests.tiny import tiny
 
@@ -74,6 +75,13 @@ def test_so_it_is_of_spiking_neurons(tmp_path):
 
 def test_so_it_is_of_counts_alone():
     alike(tiny(), [0] * 5, workload=profile(tiny(), prompt=5, tokens=1))
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_so_it_is_of_experts(counted):
+    program = experts.program("two of five")
+    more = {"workload": profile(program, prompt=10, tokens=1)} if counted else {}
+    alike(program, experts.TEXT, **more)
 
 
 def test_a_step_that_lasts_too_long_for_keys_goes_to_the_queue():

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from compiler.activity import Activity
+from compiler.graph import Router
 from compiler.pipeline import compile_model, map_graph
 from hw_models.chip import load_chip
-from hw_models.errors import BadInput, Usage
+from hw_models.errors import BadInput, Unsupported, Usage
 from simulator.api import simulate
 from simulator.build_report import build_report
 from simulator.run_folder import read_activity, read_run
 from simulator.workload import profile, replay
+from tests import experts
 from tests.spiking import affine, fired, lif, random_spikes, written
 from tests.tiny import tiny
 
@@ -168,3 +170,20 @@ def test_a_program_that_does_not_say_what_it_expects_has_no_profile():
     )  # half above 7, and a mean of 3
     with pytest.raises(BadInput, match="no distribution of counts has these figures"):
         profile(odd)
+
+
+def test_experts_are_chosen_at_random_and_their_replay_is_refused(tmp_path):
+    program = experts.program("two of five")
+    counts = profile(program, prompt=40, tokens=1)
+    router = next(s for s in program.graph.stages if isinstance(s, Router))
+    chosen = [counts.chosen(router, token) for token in range(40)]
+    assert all(len(set(pair)) == 2 for pair in chosen) and len(set(chosen)) > 5
+    run = simulate(program, workload=counts, out=tmp_path / "run")
+    first = router.name.rsplit(".", 1)[0]
+    ran = run.phases[0].ran
+    for expert in range(5):
+        times = sum(expert in pair for pair in chosen)
+        linears = [n for name, n in ran.items() if f"{first}.experts.{expert}." in name]
+        assert linears and set(linears) == {times}
+    with pytest.raises(Unsupported, match="which experts"):
+        replay(program, read_activity(tmp_path / "run"))
