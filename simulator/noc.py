@@ -1,6 +1,7 @@
 """The links of a program as the heap-free evaluation takes them (simulator.hot.noc)."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
@@ -16,39 +17,58 @@ _NOT_WANTED = np.zeros(0, np.int64)
 def net_of(program: Program) -> Net | None:
     """Streams of all trees; None for links in a circle, which have no first one."""
     t = program.tables
-    link, parent = t.node_link.astype(np.int64), parent_of_node(t)
+    parent = parent_of_node(t)
+    trees = tree_of_node(t, parent), t.tree_root.size
+    children, stops = (t.node_first_child, t.node_last_child), t.node_first_sink < t.node_last_sink
+    return streams(t.node_link, children, parent, *trees, stops, t.link_kind)
+
+
+def streams(
+    node_link: NDArray[np.integer],
+    children: tuple[NDArray[np.integer], NDArray[np.integer]],
+    parent: NDArray[np.integer],
+    tree: NDArray[np.integer],
+    n_trees: int,
+    stops: NDArray[np.bool_],
+    link_kind: NDArray[np.integer],
+) -> Net | None:
+    """Of trees whose nodes come after their parents: link, children [first, last), parent (or -1),
+    tree of every node, and whether it has sinks."""
+    link, n_links = node_link.astype(np.int64), link_kind.size
     below = np.flatnonzero(parent >= 0)
-    n_links = t.link_kind.size
     pairs, edge_of = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
-    order, ranked = rank(pairs // n_links, pairs % n_links, n_links)
+    above, behind = pairs // n_links, pairs % n_links
+    order, ranked = rank(above, behind, n_links)
     if ranked < n_links:
         return None
     place_of = np.empty(n_links, np.int64)
     place_of[order] = np.arange(n_links)
-    # edges by the place they lead to
-    places = place_of[pairs % n_links]
+    places = place_of[behind]
     by_place = np.argsort(places, kind="stable")
+    renumbered = np.empty(pairs.size, np.int64)
+    renumbered[by_place] = np.arange(pairs.size)
     edge = np.full(link.size, -1, np.int64)
-    new = np.empty(pairs.size, np.int64)
-    new[by_place] = np.arange(pairs.size)
-    edge[below] = new[edge_of]
+    edge[below] = renumbered[edge_of]
 
-    tree = tree_of_node(t, parent)
     nodes = np.argsort(tree, kind="stable")
-    tree_first = np.concatenate([[0], np.cumsum(np.bincount(tree, minlength=t.tree_root.size))])
-    position = np.empty(link.size, np.int64)
-    position[nodes] = np.arange(link.size)
-    columns = (t.node_first_child, t.node_last_child, edge, position)
-    counts = np.bincount(places, minlength=n_links)
+    stopping = nodes[stops[nodes] & (parent[nodes] >= 0)]
+    stop = np.full(link.size, -1, np.int64)
+    stop[stopping] = np.arange(stopping.size)
     return Net(
-        node=np.stack(columns, axis=1).astype(np.int32),
-        tree_first=tree_first.astype(np.int64),
+        node=np.stack([*children, edge, stop], axis=1).astype(np.int32),
+        tree_first=_begins(np.bincount(tree, minlength=n_trees)),
         nodes=nodes.astype(np.int64),
+        stop_first=_begins(np.bincount(tree[stopping], minlength=n_trees)),
         edge_place=places[by_place],
-        place_edge=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        place_edge=_begins(np.bincount(places, minlength=n_links)),
         place_link=order,
-        place_kind=t.link_kind[order].astype(np.int64),
+        place_kind=link_kind[order].astype(np.int64),
     )
+
+
+def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Where each of some ranges of these sizes begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def scratch_of(net: Net) -> Scratch:

@@ -26,7 +26,7 @@ _DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
 _LOWEST = np.zeros(64, np.int64)
 _LOWEST[[(0x03F79D71B4CB0A89 << bit & (1 << 64) - 1) >> 58 for bit in range(64)]] = range(64)
 
-FIRST, END, EDGE, POSITION = range(4)  # Net.node: children, edge it comes over (or -1), position
+FIRST, END, EDGE, STOP = range(4)  # Net.node: children, edge it comes over, stop; or -1
 
 
 class Net(NamedTuple):
@@ -35,6 +35,7 @@ class Net(NamedTuple):
     node        int32[nodes, 4]
     tree_first  int64[trees + 1]: a tree's nodes in `nodes`, parents first
     nodes       int64[nodes]
+    stop_first  int64[trees + 1]: a tree's stops, the nodes below its root that have sinks
     edge_place  int64[edges], rising: place of the link that an edge leads to
     place_edge  int64[places + 1]: edges that lead to a place
     place_link  int64[places]
@@ -44,6 +45,7 @@ class Net(NamedTuple):
     node: np.ndarray
     tree_first: np.ndarray
     nodes: np.ndarray
+    stop_first: np.ndarray
     edge_place: np.ndarray
     place_edge: np.ndarray
     place_link: np.ndarray
@@ -132,7 +134,7 @@ def touched_places(touched, found):
     return n
 
 
-@inner
+@njit(inline="always")
 def hand_on(node, parent, key, to, keys, nodes):
     """A message stands at a node: it joins the streams of the links behind it."""
     for child in range(node[parent, FIRST], node[parent, END]):
@@ -142,7 +144,7 @@ def hand_on(node, parent, key, to, keys, nodes):
         to[edge] = at + 1
 
 
-@inner
+@njit(inline="always")
 def earliest(heads, n, keys):
     """The stream whose next entry is first."""
     best, least = 0, int64(LAST)
@@ -179,8 +181,8 @@ def begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flit
             flits[i, kind] = row[h.M_TIMES] * ((row[h.M_BITS] + width - 1) // width)
         if wave[i, h.W_NODE] >= 0:
             tree = row[h.M_TREE]
-            block[i] = begin - net.tree_first[tree] - 1
-            begin += net.tree_first[tree + 1] - net.tree_first[tree] - 1
+            block[i] = begin - net.stop_first[tree]
+            begin += net.stop_first[tree + 1] - net.stop_first[tree]
             time = wave[i, h.W_TIME] - base
             latest = max(latest, time)
             hand_on(net.node, wave[i, h.W_NODE], (time << shift) | i, to, keys, nodes)
@@ -228,8 +230,8 @@ def cross_all(net, wire, links, base, shift, places, after, to, keys, nodes, fli
             arrive = start + hop_ps + (f - 1) * flit_ps
             carried += f
             latest = max(latest, arrive)
-            if stood.size:
-                stood[block[i] + node[child, POSITION]] = arrive + base
+            if stood.size and node[child, STOP] >= 0:
+                stood[block[i] + node[child, STOP]] = arrive + base
             hand_on(node, child, (arrive << shift) | i, to, keys, nodes)
         latest = max(latest, free)
         after[p, 0], after[p, 1] = free, carried
@@ -258,8 +260,8 @@ def carry(net, wire, messages, wave, links, scratch, stood):
     messages  as State.message: tree, bits and multiplicity are read
     wave      int64[rows, N_WAVE], sorted by tie: when a message stands at its root (or -1: none)
     links     as State.link, changed
-    stood     int64[crossings], or none: arrival at every node below the root, message by message in
-              the order of the tree's nodes
+    stood     none, or room for the stops of all messages: when each stands there, message by
+              message in the order of its tree's nodes
     """
     rows, to = wave.shape[0], scratch.edge
     if rows == 0:
