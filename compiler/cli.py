@@ -42,6 +42,7 @@ class Integration(StrEnum):
 
     euler = "euler"
     exact = "exact"
+    loihi = "loihi"
 
 
 def _version(wanted: bool) -> None:
