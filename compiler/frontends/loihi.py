@@ -1,4 +1,4 @@
-"""NIR's neurons in Loihi's fixed point (kernels.loihi): integer synapses, decays, biases, thresholds.
+"""NIR's neurons in Loihi's fixed point (kernels.loihi): all their parameters as integers.
 
 A membrane is counted from its reset, in units of which 64 vth reach the threshold. So every neuron
 of a population can have the one threshold that Lava and a core's profile give it, whatever NIR's

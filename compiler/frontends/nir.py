@@ -211,7 +211,9 @@ class _Network:
         name, n, kind = self._name(node), self._size(node), TYPES[node.type]
         layers = tuple(self.layers)
         linear = self._linear(node, f"{name}.in")
-        found = {k: _parameter(node, k, self.shape, self.stepping) for k in NEURONS[kind].parameters}
+        found = {
+            k: _parameter(node, k, self.shape, self.stepping) for k in NEURONS[kind].parameters
+        }
         if self.stepping.integration == "loihi":
             kind = self._in_fixed_point(node, name, layers, found)
         else:
