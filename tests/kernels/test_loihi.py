@@ -98,3 +98,9 @@ def test_a_membrane_at_its_threshold_does_not_spike():
     vectors["p.bias"] = torch.tensor([0.0, 1.0])
     spikes, _, v = ran(op, vectors, [[100, 100]])
     assert (spikes.tolist(), v.tolist()) == ([[0, 1]], [[6400, 0]])
+
+
+def test_a_current_of_2_to_the_23_stays_and_its_negative_becomes_it():
+    op, vectors = made(2, 0, du=4095, dv=0, bias=0, vth=131071)
+    _, u, _ = ran(op, vectors, [[2**17, -(2**17)], [2**17 + 1, -(2**17) - 1]])
+    assert u.tolist() == [[LIMIT, LIMIT], [64 - LIMIT, LIMIT - 64]]

@@ -87,6 +87,23 @@ def test_spikes_currents_and_membranes_of_neurons_are_the_same(tmp_path):
     assert found["names"].tolist() == ["lif", "cubalif", "if", "affine_3"]
 
 
+@pytest.mark.parametrize("name", ["snntorch_cubalif", "sinabs_cnn"])
+def test_networks_of_other_frameworks_are_the_same(name, root, tmp_path):
+    stored = root / "tests" / "nir" / name
+    dt = 1.0 if name.startswith("sinabs") else 1e-4
+    way = Stepping(dt, integration="loihi")
+    program = compile_model(stored.with_suffix(".nir"), "toy", stepping=way)
+    program.write(tmp_path / "net.sbx")
+    spikes = np.load(stored.with_suffix(".npz"))["spikes"]
+    np.save(tmp_path / "spikes.npy", spikes)
+    wanted, _ = simulated(program, spikes.reshape(len(spikes), -1))
+    found = answers(exported(tmp_path), tmp_path / "spikes.npy")
+    assert {"spikes/1", "u/1", "v/1"} <= set(wanted) == set(found) - {"names"}
+    for key, rows in wanted.items():
+        assert rows.any()
+        np.testing.assert_array_equal(found[key], rows, err_msg=key)
+
+
 def test_currents_that_wrap_around_and_membranes_at_their_limits_are_the_same(tmp_path):
     """Decays at the ends of their ranges, inputs and biases as large as they can be."""
     rng = np.random.default_rng(0)
