@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.accounting import Snapshot, TreeFacts, counters, tree_facts
-from compiler.program import Program
+from compiler.program import TILE, Program
 from hw_models.events import LINKS
 from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
@@ -38,11 +38,12 @@ class Course:
     def close(self, simulation: Simulation, facts: TreeFacts, name: str, tokens: int) -> None:
         """The phase under way ends here; another one begins."""
         program, seen = simulation.program, snapshot(simulation.state)
-        counts = counters(program, facts, seen.since(self.before))
+        own = seen.since(self.before)
+        counts, ran = counters(program, facts, own), _ran(program, own, tokens)
         busy, steps = _busy_ps(simulation), simulation.steps
         room = _max_streams(program, self.end - self.start, busy - self.busy)
         self.phases.append(
-            Phase(name, tokens, self.start, self.end, counts, room, steps - self.steps)
+            Phase(name, tokens, self.start, self.end, counts, room, steps - self.steps, ran)
         )
         self.before, self.busy, self.steps, self.start = seen, busy, steps, self.end
 
@@ -67,7 +68,7 @@ def run_text(
             if token >= 0:
                 course.end = ps
             if not course.phases:
-                report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
+                report("prefill", simulation.finished, len(prompt))
         if not course.phases:
             course.close(simulation, facts, "prefill", len(prompt))
         course.generated.append(int(simulation.found.logits[simulation.started - 1].argmax()))
@@ -102,6 +103,15 @@ def run_steps(
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course
+
+
+def _ran(program: Program, seen: Snapshot, tokens: int) -> dict[str, int]:
+    """How many tokens a linear ran for, where it was not all of them: the head, experts."""
+    t, names = program.tables, [linear.name for linear in program.graph.linears]
+    tile = np.flatnonzero(t.task_kind == TILE)
+    fired = np.zeros(len(names), np.int64)
+    fired[t.task_linear[tile]] = seen.task_fired[tile]  # all of a linear's tiles as often
+    return {name: n for name, n in zip(names, fired.tolist(), strict=True) if n != tokens}
 
 
 def _busy_ps(simulation: Simulation) -> NDArray[np.int64]:

@@ -20,6 +20,9 @@ ROOMS: Final = (
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
+TURNS: Final = ("turn", "token_at")
+"""Those that simulator.machine.remembering lets grow, to the same number of columns."""
+
 
 def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     """BadInput that names the array; `fresh` is the state of a simulation that begins."""
@@ -36,6 +39,7 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     _check_events(fixed, state, used)
     _check_parked(fixed, state, used)
     _check_progress(state, fresh, started)
+    _check_turns(state, started)
 
 
 def _hold(array: str, *rules: ArrayLike) -> None:
@@ -49,8 +53,12 @@ def _check_shapes(state: State, fresh: State) -> None:
     _hold("heap", room % first == 0, room >= first)
     for name in fresh._fields:
         found, wanted = getattr(state, name), getattr(fresh, name)
-        shape = (room, *wanted.shape[1:]) if name in ROOMS else wanted.shape
         _hold(name, isinstance(found, np.ndarray))
+        shape = wanted.shape
+        if name in ROOMS:
+            shape = (room, *shape[1:])
+        elif name in TURNS:
+            shape = (shape[0], max(shape[1], state.turn.shape[-1]))
         _hold(name, found.dtype == wanted.dtype, found.shape == shape)
 
 
@@ -129,3 +137,11 @@ def _check_progress(state: State, fresh: State, started: int) -> None:
     _hold("stage_left", state.stage_left >= 0, state.stage_left <= state.stage_all[:, None])
     for name in ("link", "core"):
         _hold(name, getattr(state, name) >= 0)
+
+
+def _check_turns(state: State, started: int) -> None:
+    """Which tokens an expert was chosen for: known for every token that has begun."""
+    known = state.turn.shape[1]
+    _hold("turn", known >= started, state.turn >= -1, state.turn < known)
+    _hold("token_at", state.token_at >= 0, state.token_at < known)
+    _hold("turns", state.turns >= 0, state.turns <= started)

@@ -16,9 +16,11 @@ import compiler.pipeline
 import compiler.quantize
 from compiler.cli import app
 from compiler.frontends.config import GlaSwaConfig
+from compiler.operations import layers_folded
 from compiler.program import Program
 from examples.byte_lm.model import random_checkpoint
 from hw_models import errors
+from tests import experts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "hw_models" / "chips" / "toy.toml"
@@ -282,6 +284,15 @@ REFUSED = [
     ),
     ("--preset ../qwen2.5-7b", 3, ["no preset"]),
     ("--preset=", 3, ["no preset ''"]),
+    (
+        "--preset spikingbrain-76b --target hala-point-like",
+        5,
+        [
+            "too little synapse memory for 70.32 GiB of weights",
+            "576096 cores needed, 140544 usable on 1152 chips",
+            "at least 4723 chips: --set layout.chips=[69, 69]",
+        ],
+    ),
     ("--preset qwen2.5-7b --context 0", 3, ["a context of 0 tokens"]),
     ("--preset qwen2.5-7b --context 131073", 3, ["a context of 131073 tokens"]),
     ("--preset qwen2.5-7b --prompt hello", 3, ["text has no token ids here", "--token-ids"]),
@@ -323,6 +334,14 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_behind(folder, wo
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(folder):
     assert "read: " not in call("tiny.pt", "--out", "nowhere/a.sbx").stderr
+
+
+def test_too_few_chips_for_the_weights_are_told_before_any_pass(folder):
+    done = call("--preset", "spikingbrain-76b", "--target", "loihi-like", "--estimate")
+    assert done.exit_code == 5
+    assert [f"{step}: " for step in compiler.pipeline.STEPS if f"{step}: " in done.stderr] == [
+        "read: "
+    ]
 
 
 def test_a_refusal_keeps_the_program_that_was_there(folder):
@@ -422,6 +441,24 @@ def test_operations_are_explained_beside_the_summary(folder):
     told = call("tiny.pt", "--target", "toy", "--json", "--explain", "layers.0.o")
     (explained,) = json.loads(told.stdout)["result"]["explained"]
     assert explained["operation"] == "layers.0.o" and explained["macs"] == 32 * 32
+
+
+def test_experts_are_explained_with_their_share_of_the_tokens(folder):
+    (folder / "config.json").write_text(json.dumps(experts.CONFIG))
+    asked = ("config.json", "--target", "toy", "--estimate", "--explain")
+    done = call(*asked, "layers.1.experts.3.down")
+    assert done.exit_code == 0, done.stderr
+    assert "25.0 %" in done.stdout and "864 per token that runs it" in done.stdout
+    router = json.loads(call(*asked, "layers.1.route", "--json").stdout)["result"]
+    (told,) = router["explained"]
+    assert (told["kind"], told["share"]) == ("router", 1.0)
+    # index and weight of the chosen one, to whoever sends to experts and adds them up
+    assert {row["operation"] for row in told["sends"]} == {
+        "layers.1.mlp_norm",
+        "layers.2.attn_norm",
+    }
+    folded = {row["operation"]: row for row in layers_folded(router["operations"])}
+    assert folded["experts.down"]["layers"] == 8 and folded["experts.down"]["macs"] == 2 * 36 * 24
 
 
 def test_graph_and_table_are_written_beside_the_program(folder):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from compiler.cli_verify import app
 from compiler.pipeline import compile_model
+from tests import experts
 from tests.spiking import network, written
 from tests.tiny import changed, tiny
 
@@ -37,6 +38,35 @@ def test_what_the_compiler_writes_passes(folder, target):
     found = json.loads(done.stdout)["result"]["checks"]
     assert len(found) >= 12
     assert [row for row in found if row["problem"]] == []
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "hermes-like"])
+@pytest.mark.parametrize("name", experts.CONFIGS)
+def test_mixtures_of_experts_pass(folder, name, target):
+    done = asked(folder, experts.program(name, target), "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["result"]["checks"]
+    assert len(found) >= 12
+
+
+def test_homes_without_room_for_the_sums_of_chosen_experts_are_found(folder):
+    """Or without their scales, on top of everything else that they keep."""
+    program = experts.program()
+    t, slots = program.tables, program.chip.core.token_slots
+    homes = np.flatnonzero(t.task_rows > 1)
+    for less in (8 * slots, 4 * 4):  # one sum per slot; a scale for each of four experts
+        charged = {task: t.task_state[task] - less * t.task_neuron_n[task] for task in homes}
+        done = asked(folder, changed(program, task_state=charged))
+        assert done.exit_code == 6 and "charged too little" in done.stdout
+
+
+def test_parallel_attention_that_is_charged_half_its_state_is_found(folder):
+    program = experts.program()
+    t = program.tables
+    own = np.flatnonzero(t.task_op == program.ops.index("layers.0.parallel"))
+    half = {task: t.task_state[task] // 2 for task in own.tolist()}
+    done = asked(folder, changed(program, task_state=half))
+    assert done.exit_code == 6 and "charged" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["toy", "loihi-like", "loihi1"])

@@ -22,6 +22,8 @@ from simulator.frozen import read_frozen, write_frozen
 from simulator.hot import state as h
 from simulator.run_folder import PROVENANCE, UNDER_WAY, read_run
 from simulator.tracing import Tracing
+from tests.experts import TEXT
+from tests.experts import program as experts
 from tests.spiking import affine, fired, lif, random_spikes, written
 from tests.tiny import tiny
 
@@ -87,6 +89,9 @@ def contents(folder):
 
 
 def asked(kind, neurons, sync, trace):
+    if kind == "experts":
+        options = {"prompt": TEXT[:5], "tokens": 2, "sync": sync, "trace": TRACES[trace]}
+        return experts("two of five"), options
     if kind == "text":
         return tiny(), {"prompt": PROMPT, "tokens": 4, "sync": sync, "trace": TRACES[trace]}
     return neurons, {"spikes": SPIKES, "sync": sync, "trace": TRACES[trace]}
@@ -98,6 +103,7 @@ def asked(kind, neurons, sync, trace):
         ("text", "dataflow", "spike"),
         ("text", "dataflow", "first"),
         ("text", "barrier", "core"),
+        ("experts", "dataflow", "none"),
         ("spikes", "dataflow", "chip"),
         ("spikes", "barrier", "none"),
     ],
@@ -335,15 +341,21 @@ FORGED = {
     "progress": lambda s, _: s["progress"].__setitem__((0, h.DONE), -9),
     "accumulator": lambda s, _: s.update(accumulator=s["accumulator"][:-1]),
     "counts": lambda s, _: s.update(counts=s["counts"].astype(np.int64)),
+    "turns": lambda s, _: s["turns"].__setitem__(0, 1 << 40),
+    "token_at": lambda s, _: s["token_at"].__setitem__((0, 0), -1),
     "reg": lambda s, _: s["reg"].__setitem__(h.R_HEAP, 1 << 40),
 }
 
 
 @pytest.mark.parametrize("array", FORGED)
-def test_engine_arrays_out_of_range_are_refused_by_name(under_way, array):
-    rewritten(under_way, FORGED[array])
+def test_engine_arrays_out_of_range_are_refused_by_name(array, tmp_path, kill_after):
+    program, options = asked("experts", None, "dataflow", "none")
+    kill_after(12)
+    with pytest.raises(Killed):
+        simulate(program, out=tmp_path / "r", checkpoint_every=0, **options)
+    rewritten(tmp_path / "r", FORGED[array])
     with pytest.raises(BadInput, match=f"engine array {array}\\b"):
-        resume(under_way, tiny())
+        resume(tmp_path / "r", program)
 
 
 @pytest.mark.parametrize(
