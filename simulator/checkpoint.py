@@ -146,7 +146,8 @@ class Keeper:
         return course
 
     def _write(self, name: str, value: Any) -> str:
-        return write_frozen(self.where / name, FORMAT, value)
+        fix = f"make room, then sbsim run --resume {self.folder}"
+        return write_frozen(self.where / name, FORMAT, value, fix)
 
     def _read(self, name: str, digest: str | None = None) -> Any:
         if "/" in name:

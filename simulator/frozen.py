@@ -29,7 +29,7 @@ _DIGEST: Final = 32  # bytes
 Types = Mapping[str, type]
 
 
-def write_frozen(path: Path, form: str, value: Any) -> str:
+def write_frozen(path: Path, form: str, value: Any, fix: str = "") -> str:
     """Write under a temporary name, then rename; returns the sha256. BadInput where the file
     cannot be written: then an earlier one of that name is as it was."""
     arrays: list[NDArray[Any]] = []
@@ -50,7 +50,7 @@ def write_frozen(path: Path, form: str, value: Any) -> str:
         os.replace(work, path)
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
-        raise BadInput(what, where=str(path)) from None
+        raise BadInput(what, where=str(path), fix=fix) from None
     finally:
         work.unlink(missing_ok=True)
     return digest.hexdigest()

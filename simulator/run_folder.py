@@ -87,7 +87,8 @@ def write_run(
         else:
             os.replace(work, folder)
     except OSError as e:
-        raise BadInput(f"cannot be written: {e.strerror}", where=str(folder)) from None
+        fix = f"make room, then sbsim run --resume {folder}" if under_way else ""
+        raise BadInput(f"cannot be written: {e.strerror}", where=str(folder), fix=fix) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
