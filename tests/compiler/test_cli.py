@@ -8,55 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
 import compiler.pipeline
 import compiler.quantize
-from compiler.cli import app
-from compiler.frontends.config import GlaSwaConfig
-from compiler.operations import layers_folded
 from compiler.program import Program
 from examples.byte_lm.model import random_checkpoint
 from hw_models import errors
-from tests import experts
+from tests.compiler.typed import TINY, call, contents
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "hw_models" / "chips" / "toy.toml"
-TINY = GlaSwaConfig(
-    vocab_size=256,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    intermediate_size=48,
-    sliding_window=8,
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder that holds tiny.pt only."""
-    monkeypatch.chdir(tmp_path)
-    torch.save(random_checkpoint(TINY, seed=0), "tiny.pt")
-    return tmp_path
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(w) for w in words], prog_name="sbcompile")
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def toy_with(folder, old, new):
@@ -416,82 +378,3 @@ def test_a_disk_that_fills_up_is_refused_and_keeps_what_was_there(folder):
 def test_version_names_the_project():
     done = call("--version")
     assert done.exit_code == 0 and done.stdout.startswith("spikeloom ")
-
-
-def test_an_estimate_writes_no_program_and_is_what_the_first_layout_needs(folder):
-    before = contents(folder)
-    first, again = (call("tiny.pt", "--target", "toy", "--estimate", "--json") for _ in range(2))
-    assert first.exit_code == 0 and contents(folder) == before
-    assert first.stdout == again.stdout
-    estimated = json.loads(first.stdout)["result"]
-    assert estimated["program"] is None and estimated["written"] == []
-    mapped = json.loads(call("tiny.pt", "--target", "toy", "--json").stdout)["result"]
-    for what in ("cores", "chips"):
-        assert estimated["bounds"][what] == mapped["bounds"][what]
-    mesh = "bits x links of the mesh"
-    assert estimated["bounds"][mesh]["achieved"] >= mapped["bounds"][mesh]["achieved"]
-    assert "an estimate" in call("tiny.pt", "--target", "toy", "--estimate").stdout
-
-
-def test_operations_are_explained_beside_the_summary(folder):
-    found = call("tiny.pt", "--target", "toy", "--explain", "layers.0.o", "--explain", "host")
-    assert found.exit_code == 0 and (folder / "tiny.sbx").is_file()
-    lines = found.stdout.splitlines()
-    assert [line for line in lines if line.startswith(("layers.0.o:", "host:"))] != []
-    told = call("tiny.pt", "--target", "toy", "--json", "--explain", "layers.0.o")
-    (explained,) = json.loads(told.stdout)["result"]["explained"]
-    assert explained["operation"] == "layers.0.o" and explained["macs"] == 32 * 32
-
-
-def test_experts_are_explained_with_their_share_of_the_tokens(folder):
-    (folder / "config.json").write_text(json.dumps(experts.CONFIG))
-    asked = ("config.json", "--target", "toy", "--estimate", "--explain")
-    done = call(*asked, "layers.1.experts.3.down")
-    assert done.exit_code == 0, done.stderr
-    assert "25.0 %" in done.stdout and "864 per token that runs it" in done.stdout
-    router = json.loads(call(*asked, "layers.1.route", "--json").stdout)["result"]
-    (told,) = router["explained"]
-    assert (told["kind"], told["share"]) == ("router", 1.0)
-    # index and weight of the chosen one, to whoever sends to experts and adds them up
-    assert {row["operation"] for row in told["sends"]} == {
-        "layers.1.mlp_norm",
-        "layers.2.attn_norm",
-    }
-    folded = {row["operation"]: row for row in layers_folded(router["operations"])}
-    assert folded["experts.down"]["layers"] == 8 and folded["experts.down"]["macs"] == 2 * 36 * 24
-
-
-def test_graph_and_table_are_written_beside_the_program(folder):
-    found = call("tiny.pt", "--target", "toy", "--graph", "g.graphml", "--csv", "t.csv")
-    assert found.exit_code == 0
-    assert [f"wrote {name}" in found.stdout for name in ("tiny.sbx", "g.graphml", "t.csv")] == [
-        True
-    ] * 3
-    assert (folder / "g.graphml").read_text().startswith("<graphml")
-    assert (folder / "t.csv").read_text().startswith("operation,layer,")
-
-
-def test_a_time_budget_is_kept_and_the_result_still_verified(folder):
-    found = call("tiny.pt", "--target", "toy", "--time-budget", "0.01", "--json")
-    assert found.exit_code == 0
-    assert Program.read(folder / "tiny.sbx").n_cores > 0
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["--estimate", "--out", "a.sbx"], 2, "writes no program"),
-        (["--graph", "g.png"], 2, "unknown format"),
-        (["--graph", "missing/g.dot"], 3, "cannot write there"),
-        (["--csv", "."], 3, "is a folder"),
-        (["--explain", "layers.0.oo"], 3, "nearest known one is layers.0.o"),
-        (["--time-budget", "0"], 2, "time budget of 0 s"),
-        (["--time-budget", "nan"], 2, "time budget of nan s"),
-    ],
-)
-def test_extras_that_cannot_be_are_refused_and_leave_nothing_behind(folder, words, code, said):
-    before = contents(folder)
-    found = call("tiny.pt", "--target", "toy", *words)
-    assert found.exit_code == code
-    assert said in found.stderr and found.stdout == ""
-    assert contents(folder) == before

@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from compiler.cli_verify import app
-from compiler.pipeline import compile_model
+from compiler.frontends.spikingbrain_moe import spikingbrain_moe
+from compiler.pipeline import compile_graph, compile_model
+from hw_models.chip import load_chip
 from tests import experts
 from tests.spiking import network, written
 from tests.tiny import changed, tiny
@@ -60,13 +62,19 @@ def test_homes_without_room_for_the_sums_of_chosen_experts_are_found(folder):
         assert done.exit_code == 6 and "charged too little" in done.stdout
 
 
-def test_parallel_attention_that_is_charged_half_its_state_is_found(folder):
-    program = experts.program()
+def test_parallel_attention_without_room_for_its_linear_states_is_found(folder):
+    """Six heads of 32 x 32 floats, charged to the homes of their queries."""
+    graph = spikingbrain_moe(experts.CONFIG | {"hidden_size": 192}, "wide heads", 8).graph
+    program = compile_graph(graph, None, load_chip("loihi-like"))
     t = program.tables
-    own = np.flatnonzero(t.task_op == program.ops.index("layers.0.parallel"))
-    half = {task: t.task_state[task] // 2 for task in own.tolist()}
-    done = asked(folder, changed(program, task_state=half))
-    assert done.exit_code == 6 and "charged" in done.stdout
+    assert asked(folder, program).exit_code == 0
+    states = 4 * t.task_neuron_n * 32
+    own = t.task_op == program.ops.index("layers.0.parallel")
+    homes = np.flatnonzero(own & (t.task_gathers >= 0) & (t.task_state > states))
+    assert t.task_neuron_n[homes].sum() == 192
+    charged = {task: t.task_state[task] - states[task] for task in homes.tolist()}
+    done = asked(folder, changed(program, task_state=charged))
+    assert done.exit_code == 6 and "layers.0.parallel" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["toy", "loihi-like", "loihi1"])

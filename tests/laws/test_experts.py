@@ -11,7 +11,7 @@ from compiler.accounting import tree_facts
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import conditions
 from compiler.pipeline import compile_graph
-from compiler.program import TILE
+from compiler.program import TILE, VECTOR
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput, GateFailed, SpikeloomError
 from simulator import drive
@@ -192,10 +192,17 @@ def test_spikes_to_the_wrong_expert_are_found_out():
 
 
 def test_whoever_waits_for_a_choice_must_be_told_it():
-    """The router's message to one home or sender goes to the task before it instead."""
+    """The router's message to one home or sender goes to a task beside it instead."""
     t, graph = program().tables, program().graph
     route = [stage.name for stage in graph.stages].index("layers.1.route")
     told = np.flatnonzero((t.task_gathers[t.tree_task] == route)[tree_of_sink(t)])
     assert told.size > 2
-    for sink in told.tolist():
-        refused(changed(program(), sink_task={sink: int(t.sink_task[sink]) - 1}))
+    for sink, task in zip(told.tolist(), t.sink_task[told].tolist(), strict=True):
+        same_core = (t.task_core == t.task_core[task]) & (t.task_kind == VECTOR)
+        other = int(
+            np.flatnonzero(same_core & ~np.isin(np.arange(same_core.size), t.sink_task[told]))[0]
+        )
+        need = {task: t.task_need[task] - 2, other: t.task_need[other] + 2}  # as it is sent then
+        wrong = changed(program(), sink_task={sink: other}, task_need=need)
+        with pytest.raises(BadInput, match=r"does not know the choice of layers\.1\.route"):
+            drive.Simulation(wrong)
