@@ -1,5 +1,6 @@
 """A run that ends anywhere continues from its last checkpoint to the very same files."""
 
+import json
 import os
 import random
 import resource
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from compiler.pipeline import compile_model
 from hw_models.errors import BadInput
 from simulator.api import resume, simulate
 from simulator.checkpoint import Keeper
+from simulator.cli import app
 from simulator.drive import Simulation
 from simulator.frozen import read_frozen, write_frozen
 from simulator.hot import state as h
@@ -278,6 +281,40 @@ def test_the_command_survives_many_kills(kind, sync, neurons, tmp_path):
 
     assert killed_at_random(start, again, 8, 1) > 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def called(*words):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def test_the_command_that_resumes_says_what_the_whole_run_would_have(
+    tmp_path, kill_after, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    tiny().write(tmp_path / "model.sbx")
+    words = ["run", "model.sbx", "--token-ids", "3,17,8", "--tokens", 3, "--json"]
+    whole = json.loads(called(*words, "--out", "r").stdout)
+    shutil.rmtree(tmp_path / "r")
+    kill_after(9)
+    with pytest.raises(Killed):  # no command catches it either
+        CliRunner().invoke(
+            app, [*map(str, words), "--out", "r", "--checkpoint-every", "0"], catch_exceptions=False
+        )
+    refused = called("report", "r")
+    assert refused.exit_code == 3 and "sbsim run --resume" in refused.stderr
+    kill_after(0)
+    done = called("run", "--resume", "r", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout) == whole
+    again = called("run", "--resume", "r")
+    assert again.exit_code == 3 and "the run is finished" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "more", [["--tokens", 3], ["--trace"], ["--prompt", "a"], ["--out", "s"], ["--check"]]
+)
+def test_a_resumed_run_is_the_one_that_was_begun(more, tmp_path):
+    done = called("run", "--resume", tmp_path, *more)
+    assert done.exit_code == 2 and f"--resume and {more[0]}" in done.stderr
 
 
 # ---- what is not trusted
