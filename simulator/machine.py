@@ -182,6 +182,9 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], NDArray
         first, at = pre // GROUP, task[i, h.MANTISSA]
         m = arrays.m[lo : lo + n, first : first + groups]
         mantissa[at : at + groups * n] = m.T.reshape(-1)
+    if digital:  # what lies in tiles need not lie in memory as the program has it, too
+        for arrays in program.linears.values():
+            arrays.release()
     return weight, mantissa
 
 

@@ -7,9 +7,10 @@ times the group's mantissa, into P. All of it is integer, so the order changes n
 """
 
 import numpy as np
-from numba import int32, int64, uint64
+from numba import int32, int64, prange, uint64
+from numba.extending import register_jitable
 
-from simulator.hot.jit import inner
+from simulator.hot.jit import inner, threaded
 
 GROUP = 128
 INT32_MAX = 2147483647
@@ -21,6 +22,11 @@ COLUMNS = 4096
 ROOM = GROUP + AT_ONCE
 
 
+LO, N_PRE, NEURON_LO, NEURON_N, WEIGHT, MANTISSA = range(6)
+"""Columns of a table of tiles: inputs and neurons of their linear, offsets of their arrays."""
+
+
+@register_jitable
 def scratch_size(widest):
     """int64 entries that sums of a tile of `widest` neurons need beside P."""
     return 2 * ROOM + AT_ONCE + (widest + 1) // 2 + (widest + 3) // 4
@@ -156,3 +162,29 @@ def add_rows(v, weight, lo, at, count):
             c0 * weight[a0 + j] + c1 * weight[a1 + j] + c2 * weight[a2 + j] + c3 * weight[a3 + j]
             + c4 * weight[a4 + j] + c5 * weight[a5 + j] + c6 * weight[a6 + j] + c7 * weight[a7 + j]
         )  # fmt: skip
+
+
+@threaded
+def linear_sums(y, tile, weight, mantissa, counts):
+    """Y of a linear whose counts are all known, the threads over the cores that hold its tiles.
+
+    y         int64[n_post], written
+    tile      int64[n_tiles, 6]: columns as named above
+    weight    int8, of all tiles; mantissa: int16
+    counts    int32[n_pre]
+
+    Every core forms its own P, and homes add them up in the order of the tiles: integers, so any
+    number of threads gives the same.
+    """
+    widest = tile[:, NEURON_N].max()
+    partial = np.empty((tile.shape[0], widest), np.int64)
+    for t in prange(tile.shape[0]):
+        n, n_pre = tile[t, NEURON_N], tile[t, N_PRE]
+        scratch = np.empty(scratch_size(n), np.int64)
+        m = mantissa[tile[t, MANTISSA] : tile[t, MANTISSA] + (n_pre + GROUP - 1) // GROUP * n]
+        q = weight[tile[t, WEIGHT] : tile[t, WEIGHT] + n_pre * n]
+        tile_sums(partial[t, :n], scratch, q, m, counts[tile[t, LO] : tile[t, LO] + n_pre])
+    y[:] = 0
+    for t in range(tile.shape[0]):
+        lo, n = tile[t, NEURON_LO], tile[t, NEURON_N]
+        y[lo : lo + n] += partial[t, :n]

@@ -1,5 +1,10 @@
 """Rows added eight at a time, in 16 bits where they fit, are the integer matrix product."""
 
+import os
+import subprocess
+import sys
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -114,3 +119,46 @@ def test_an_accumulator_holds_int32_and_not_one_more():
     assert beyond(sums, q.reshape(-1), fits) == (1, 2**31)
     q[1, 1] = 9
     assert beyond(sums, -q.reshape(-1), fits) == (1, -(2**31) - 1)
+
+
+def tiles_of(n_pre, n_post, width, height):
+    """(table, weights, mantissas) of random tiles that cover a linear."""
+    rng = np.random.default_rng(n_pre)
+    table, weight, mantissa, at, m = [], [], [], 0, 0
+    for lo in range(0, n_pre, width):
+        for first in range(0, n_post, height):
+            q, own, _ = some(
+                rng.integers(2**32), min(width, n_pre - lo), min(height, n_post - first), 1
+            )
+            table.append((lo, *q.shape[:1], first, q.shape[1], at, m))
+            weight.append(q.ravel())
+            mantissa.append(own.ravel())
+            at, m = at + q.size, m + own.size
+    return np.array(table), np.concatenate(weight), np.concatenate(mantissa).astype(np.int16)
+
+
+def test_a_linears_sums_are_its_tiles_products_whatever_the_threads(root):
+    """In a process that has four threads, whatever the machine has."""
+    code = "from tests.simulator.hot.test_rows import compare_linears as compare; compare()"
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
+
+
+def compare_linears():
+    for width, height in ((128, 13), (256, 500), (512, 64)):
+        for threads in (1, 2, 4):
+            compare_linear(threads, width, height)
+
+
+def compare_linear(threads, width, height):
+    numba.set_num_threads(threads)
+    n_pre, n_post = 700, 501
+    table, weight, mantissa = tiles_of(n_pre, n_post, width, height)
+    counts = some(5, n_pre, 1, 400)[2].astype(np.int32)
+    wanted, y = np.zeros(n_post, object), np.full(n_post, 9)
+    for lo, pre, first, n, at, m in table.tolist():
+        q = weight[at : at + pre * n].reshape(pre, n)
+        own = mantissa[m : m + -(-pre // 128) * n].reshape(-1, n)
+        wanted[first : first + n] += product(q, own, counts[lo : lo + pre])
+    rows.linear_sums(y, table, weight, mantissa, counts)
+    assert y.tolist() == wanted.tolist()
