@@ -5,14 +5,15 @@ turn, more than any cache holds). Then one decoded token of a Llama-like model w
 82 % of the channels active, every linear one after another, against torch's dense matrix-vector
 products of the same shapes. And what a loaded program takes of memory, in a process of its own.
 
-Every figure is checked against a product in int64 first. Times exclude compilation by Numba;
-contestants take turns, and of each the best of the rounds' medians counts, because the machine may
-have other work.
+Sums are checked against products in int64 first. Times exclude compilation by Numba; contestants
+take turns, and of each the best of the rounds' medians counts, because the machine may have other
+work. For the same reason threads of all contestants sleep while they wait (OMP_WAIT_POLICY).
 """
 
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -285,6 +286,10 @@ def main() -> None:
     parser.add_argument("--weights", type=float, default=1e9, help="of the model (1e9)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every contestant (5)")
     chosen = parser.parse_args()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # threads that spin while they wait take the cores of those they wait for, ours and torch's
+        again = [sys.executable, "-m", "benchmarks.rows", *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | {"OMP_WAIT_POLICY": "passive"})
     kernels = kernel(chosen.rounds)
     token = decode(chosen.weights, chosen.rounds)
     bytes_each = resident()
