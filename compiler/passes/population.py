@@ -16,13 +16,13 @@ from kernels.neurons import NEURONS
 def spike_input(plan: Plan, stage: SpikeInput, start: int) -> None:
     """The host hands a step's spikes on, channel by channel: they leave it as they are."""
     take = plan.task(Task(stage.name, stage.name, 0, gathers=True, on_host=True))
-    send = Task(
-        f"{stage.name}.spikes", stage.name, 0, channels=(0, stage.n), encodes=False, on_host=True
-    )
-    plan.encoders = [plan.task(send)]
+    name, every = f"{stage.name}.spikes", (0, stage.n)
+    sends = Task(name, stage.name, 0, channels=every, site=stage.site, encodes=False, on_host=True)
+    send = plan.task(sends)
+    plan.encoders[stage.site, None] = [send]
     plan.nets.append(Net(start, "value", 0, 1, (take,)))
-    plan.nets.append(Net(take, "value", 0, 1, tuple(plan.encoders)))
-    plan.unit(Unit("host.in", "host", (take, *plan.encoders), 0, 0, 0, 0, on_host=True))
+    plan.nets.append(Net(take, "value", 0, 1, (send,)))
+    plan.unit(Unit("host.in", "host", (take, send), 0, 0, 0, 0, on_host=True))
 
 
 def population_blocks(plan: Plan, stage: Population) -> None:
@@ -30,17 +30,21 @@ def population_blocks(plan: Plan, stage: Population) -> None:
     kind = NEURONS[stage.neuron]
     state = 4 * len(kind.state)
     each = plan.neuron_bytes + 4 * len(kind.parameters) + state
-    plan.encoders = []
-    for lo, n in plan.cut(stage.n, each):
+    encoders: list[int] = []
+    if stage.site is not None:
+        plan.encoders[stage.site, None] = encoders
+    for lo, n in plan.cut(stage.linear, stage.n, each):
         name = f"{stage.name}[{lo}]"
         tasks = [plan.home(Task(name, stage.name, 0, neurons=(lo, n), gathers=True))]
         if stage.site is not None:
-            send = Task(f"{name}.spikes", stage.name, 0, channels=(lo, n), encodes=False)
-            tasks.append(plan.task(send))
-            plan.encoders.append(tasks[1])
+            sends = Task(
+                f"{name}.spikes", stage.name, 0, channels=(lo, n), site=stage.site, encodes=False
+            )
+            tasks.append(plan.task(sends))
+            encoders.append(tasks[1])
             plan.nets.append(Net(tasks[0], "value", 0, 1, (tasks[1],)))  # one core: no message
         sizes = (0, n * each, n, 0)
-        place = plan.middle(lo, n)
+        place = plan.middle(stage.linear, lo, n)
         plan.unit(Unit(name, stage.name, tuple(tasks), *sizes, stream_bytes=n * state, place=place))
 
 
@@ -48,7 +52,7 @@ def readout(plan: Plan, stage: Population) -> None:
     """The host takes the last population's spikes, or the membranes of neurons without any."""
     host = plan.task(Task(HOST_OUT, "host", 0, on_host=True))
     plan.unit(Unit("host.out", "host", (host,), 0, 0, 0, 0, on_host=True))
-    for source in plan.encoders:
+    for source in plan.encoders[stage.site, None] if stage.site is not None else ():
         plan.nets.append(Net(source, "spike", *(plan.tasks[source].channels or (0, 0)), (host,)))
     if stage.site is None:
         for source in plan.homes:
