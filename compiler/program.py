@@ -355,6 +355,8 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
     for row in found["linears"]:
         if row["multiplied"] is None:  # as of every matrix that is not unrolled
             del row["multiplied"]
+        if not row["integers"]:
+            del row["integers"]
     return found
 
 
