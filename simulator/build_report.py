@@ -70,6 +70,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         chip=run.chip,
         analog=run.analog,
         workload=run.workload,
+        trace=run.trace,
     )
 
 

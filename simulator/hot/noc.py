@@ -173,7 +173,7 @@ def lay_out(net, places, n_places, to):
 def begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flits, block):
     """Messages stand at their roots: the first entries of streams; flits by kind of link, and where
     each message's part of `stood` begins. Returns the latest time."""
-    latest, begin = int64(0), int64(0)
+    latest, begin = -base, int64(0)
     for i in range(wave.shape[0]):
         row = messages[wave[i, h.W_MESSAGE]]
         for kind in range(wire.shape[0]):
@@ -206,7 +206,7 @@ def cross_all(net, wire, links, base, shift, places, after, to, keys, nodes, fli
     """Every touched link in order: merge what comes, hand it on. Returns the latest time; the
     links' new state is in `after`: free, flits."""
     mask, node = (int64(1) << shift) - 1, net.node
-    latest, begin = int64(0), int64(0)
+    latest, begin = -base, int64(0)
     for p in range(after.shape[0]):
         place = places[p]
         link, kind = net.place_link[place], net.place_kind[place]
