@@ -376,7 +376,7 @@ FORGED = {
     "queue": lambda s, _: s["queue"].__setitem__((0, 0), 1 << 40),
     "parked": lambda s, _: s["reg"].__setitem__(h.R_FREE_PARKED, 0),
     "progress": lambda s, _: s["progress"].__setitem__((0, h.DONE), -9),
-    "accumulator": lambda s, _: s.update(accumulator=s["accumulator"][:-1]),
+    "inputs": lambda s, _: s.update(inputs=s["inputs"][:-1]),
     "counts": lambda s, _: s.update(counts=s["counts"].astype(np.int64)),
     "turns": lambda s, _: s["turns"].__setitem__(0, 1 << 40),
     "token_at": lambda s, _: s["token_at"].__setitem__((0, 0), -1),
