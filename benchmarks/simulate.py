@@ -115,7 +115,7 @@ def over_cores(most: int) -> list[Links]:
     for size in CORES:
         if size * size <= most:
             rng = np.random.default_rng(size)
-            trees = unicasts(size, min(PER_CORE, 4), rng)
+            trees = unicasts(size, 1, rng)
             sent = traffic(trees, 4 * size * size, WINDOW_PS, rng)
             found.append(measured("unicast", trees, sent, 3))
     return found

@@ -7,9 +7,11 @@ import pytest
 
 import simulator.noc
 from compiler.pipeline import compile_model
+from hw_models.errors import BadInput
 from simulator.drive import Simulation
 from simulator.hot import state as h
 from simulator.hot.noc import DONE, TOO_LONG
+from simulator.state_check import check_state
 from simulator.workload import profile
 from tests import experts
 from tests.spiking import affine, fired, lif, random_spikes, written
@@ -115,3 +117,29 @@ def test_hours_of_a_step_are_refused_by_the_evaluation_itself():
 
 def test_under_dataflow_cores_answer_at_once_and_the_queue_stays():
     assert Simulation(tiny()).fixed.service[h.WAVES] == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "array"),
+    [
+        (h.W_NODE, 1, "wave"),  # not the root of its tree
+        (h.W_MESSAGE, 1 << 30, "wave"),
+        (h.W_MESSAGE, -1, "wave"),
+        (None, h.R_WAVE, "reg"),
+        (None, h.R_DUE, "due"),  # messages that are free
+    ],
+)
+def test_a_wave_from_a_file_goes_from_its_own_roots(column, change, array):
+    simulation, fresh = Simulation(tiny(), sync="barrier"), Simulation(tiny(), sync="barrier").state
+    simulation.start(3, 0)
+    state = simulation.state
+    assert state.reg[h.R_WAVE] > 1
+    check_state(simulation.fixed, state, fresh, 1)
+    if column is None:
+        state.reg[change] = state.due.shape[0] + 1 if change == h.R_WAVE else 1
+        state.due[0, 1] = int(state.message_free[0])
+    else:
+        state.wave[0, column] += change
+    with pytest.raises(BadInput) as caught:
+        check_state(simulation.fixed, state, fresh, 1)
+    assert caught.value.where == f"engine array {array}"
