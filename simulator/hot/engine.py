@@ -177,7 +177,12 @@ def serve_sums(f, s, sink, m, slot, now):
             return
     base = f.task[task, h.SUMS] + (slot * f.task[task, h.SETS] + which) * n + first
     for i in range(count):
-        s.home[base + i] += s.values[message[h.M_STORE], i]
+        have, more = s.home[base + i], s.values[message[h.M_STORE], i]
+        total = have + more
+        if (have ^ total) & (more ^ total) < 0:  # another sign than both: it has wrapped
+            neuron = f.task[task, h.NEURON_LO] + first + i
+            fail(s.reg, h.E_PARTIAL, task, token, neuron, have)
+        s.home[base + i] = total
 
 
 @inner

@@ -194,13 +194,17 @@ def close_tile(f, s, task, token, slot):
 
 
 @inner
-def pass_on(f, s, task, slot):
+def pass_on(f, s, task, token, slot):
     """Sums that a task added up for a home elsewhere are next to be sent."""
     row = f.task[task]
     n = row[h.NEURON_N]
     base = row[h.SUMS] + slot * n
+    limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for i in range(n):
-        s.row_sums[i] = s.home[base + i]
+        total = s.home[base + i]
+        if total >= limit or total < -limit:
+            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + i, total)
+        s.row_sums[i] = total
         s.home[base + i] = 0
 
 
@@ -281,7 +285,7 @@ def work(f, s, task, token, now):
     if row[h.KIND] == h.TILE and not f.array.size:
         close_tile(f, s, task, token, slot)
     elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
-        pass_on(f, s, task, slot)
+        pass_on(f, s, task, token, slot)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, slot, finish)
     return finish
