@@ -40,6 +40,7 @@ lint: .venv/ready-dev
 bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.rows
 	$(BIN)/python -m benchmarks.weights
 	$(BIN)/python -m benchmarks.compile
 
