@@ -1,5 +1,8 @@
 """Runs that end anywhere: what is run, and what is left of it."""
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
 from simulator.run_folder import PROVENANCE, UNDER_WAY, read_run
