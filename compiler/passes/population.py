@@ -1,10 +1,13 @@
 """Blocks of spiking neurons, and the host's side of a network of them.
 
 A block needs no other block: there is no threshold to agree on, so it fires as soon as its own
-sums are in. What a neuron does in a step is one `neuron_update`, as published for neuron cores;
+sums are in. On cores that are nothing but neurons, they live where their synapses are if one tile
+holds all of these: no sum travels. What a neuron does in a step is one `neuron_update`, as published for neuron cores;
 nothing else is charged, because the scale of an integer sum can be folded into the neuron's
 parameters.
 """
+
+from dataclasses import replace
 
 from compiler.graph import Population, SpikeInput
 from compiler.passes.blocks import HOST_OUT
@@ -31,7 +34,8 @@ def population_blocks(plan: Plan, stage: Population) -> None:
     state = 4 * len(kind.state)
     each = plan.neuron_bytes + 4 * len(kind.parameters) + state
     plan.encoders = []
-    for lo, n in plan.cut(stage.n, each):
+    own = _own_units(plan, each)
+    for lo, n in own or plan.cut(stage.n, each):
         name = f"{stage.name}[{lo}]"
         tasks = [plan.home(Task(name, stage.name, 0, neurons=(lo, n), gathers=True))]
         if stage.site is not None:
@@ -39,9 +43,35 @@ def population_blocks(plan: Plan, stage: Population) -> None:
             tasks.append(plan.task(send))
             plan.encoders.append(tasks[1])
             plan.nets.append(Net(tasks[0], "value", 0, 1, (tasks[1],)))  # one core: no message
+        if own:
+            at = own[lo, n]
+            plan.units[at] = _moved_in(plan.units[at], tuple(tasks), n * each, n * state)
+            continue
         sizes = (0, n * each, n, 0)
         place = plan.middle(lo, n)
         plan.unit(Unit(name, stage.name, tuple(tasks), *sizes, stream_bytes=n * state, place=place))
+
+
+def _own_units(plan: Plan, each: int) -> dict[tuple[int, int], int]:
+    """Neurons (lo, n) of every tile, and its unit; empty unless cores are but neurons, all tiles hold
+    all inputs of theirs and have room for `each` bytes of every neuron."""
+    if plan.chip.abilities.vector or any(tile.pre or tile.n_pre != plan.tiles[0][0].n_pre for tile, _ in plan.tiles):
+        return {}
+    unit_of = {task: i for i, unit in enumerate(plan.units) for task in unit.tasks}
+    found = {(tile.post, tile.n_post): unit_of[task] for tile, task in plan.tiles}
+    room = plan.chip.core.state_memory
+    fits = all(plan.units[i].state_bytes + n * each <= room for (_, n), i in found.items())
+    return dict(sorted(found.items())) if fits else {}
+
+
+def _moved_in(unit: Unit, tasks: tuple[int, ...], state_bytes: int, stream_bytes: int) -> Unit:
+    """A tile's unit with the neurons that it feeds."""
+    return replace(
+        unit,
+        tasks=(*unit.tasks, *tasks),
+        state_bytes=unit.state_bytes + state_bytes,
+        stream_bytes=stream_bytes,
+    )
 
 
 def readout(plan: Plan, stage: Population) -> None:
