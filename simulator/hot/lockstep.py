@@ -1,0 +1,165 @@
+"""Time steps of a chain of spiking populations, all layers in one kernel; no events, no heap.
+
+Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
+P = sum of m * A. A spike is 0 or 1, so that A stays within 128 * 127 and fits int16, and m * A fits
+int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simulator.hot.jit import entry, inner
+
+GROUP = 128
+
+# columns of Chain.layer: sizes; offsets into weight, mantissa, neurons; parts of the neurons; kind
+(L_PRE, L_POST, L_WEIGHT, L_MANTISSA, L_NEURON, L_PART, L_PART_END, L_KIND) = range(8)
+N_LAYER = 8
+
+# bits of a kind: what its neurons have
+SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS = 1, 2, 4, 8, 16
+
+# rows of Chain.parameter
+A_SYN, W_IN, A_MEM, R, V_LEAK, V_THRESHOLD, V_RESET = range(7)
+
+
+class Chain(NamedTuple):
+    """A network; never written. Neurons of all layers lie one after another."""
+
+    layer: np.ndarray  # int64[layer, N_LAYER]
+    weight: np.ndarray  # int8, per layer [input, neuron]
+    mantissa: np.ndarray  # int32, per layer [group, neuron]
+    scale: np.ndarray  # float64[neuron] of a sum
+    bias: np.ndarray  # float32[neuron]
+    parameter: np.ndarray  # float32[7, neuron]
+    part: np.ndarray  # int64[part, 2] its neurons (of the host's parts, its channels)
+
+
+@inner
+def add_rows(sums, weight, first, spikes, lo, hi):
+    """sums[j] += weight[first + spike, j] for spikes lo .. hi of the list, four rows at a time."""
+    n = sums.size
+    k = lo
+    while k + 4 <= hi:
+        at0, at1 = first + spikes[k] * n, first + spikes[k + 1] * n
+        at2, at3 = first + spikes[k + 2] * n, first + spikes[k + 3] * n
+        w0, w1 = weight[at0 : at0 + n], weight[at1 : at1 + n]
+        w2, w3 = weight[at2 : at2 + n], weight[at3 : at3 + n]
+        for j in range(n):
+            sums[j] += np.int16(np.int16(w0[j]) + np.int16(w1[j])) + np.int16(
+                np.int16(w2[j]) + np.int16(w3[j])
+            )
+        k += 4
+    while k < hi:
+        at = first + spikes[k] * n
+        row = weight[at : at + n]
+        for j in range(n):
+            sums[j] += np.int16(row[j])
+        k += 1
+
+
+@inner
+def integrate(f, layer, spikes, n_spikes, sums, total):
+    """total[j] = P of every neuron of a layer, from its inputs' spikes in ascending order."""
+    n = layer[L_POST]
+    total[:n] = 0
+    k = 0
+    while k < n_spikes:
+        group = spikes[k] // GROUP
+        end = k + 1
+        while end < n_spikes and spikes[end] // GROUP == group:
+            end += 1
+        acc = sums[:n]
+        acc[:] = 0
+        add_rows(acc, f.weight, layer[L_WEIGHT], spikes, k, end)
+        at = layer[L_MANTISSA] + group * n
+        m = f.mantissa[at : at + n]
+        out = total[:n]
+        for j in range(n):
+            out[j] += np.int32(m[j] * np.int32(acc[j]))
+        k = end
+
+
+@inner
+def update(f, layer, total, v, i, fired):
+    """One step of a layer's neurons; fired uint8[n], or the membranes stay in v."""
+    n, first, kind = layer[L_POST], layer[L_NEURON], layer[L_KIND]
+    scale, bias = f.scale[first : first + n], f.bias[first : first + n]
+    p = f.parameter[:, first : first + n]
+    v, i = v[first : first + n], i[first : first + n]
+    for j in range(n):
+        drive = np.float32(scale[j] * np.float64(total[j]) * 2.0**-15) + bias[j]
+        if kind & SYNAPSE:
+            i[j] = i[j] + p[A_SYN, j] * (p[W_IN, j] * drive - i[j])
+            drive = i[j]
+        if kind & LEAK:
+            v[j] = v[j] + p[A_MEM, j] * ((p[V_LEAK, j] - v[j]) + p[R, j] * drive)
+        elif kind & MEMBRANE:
+            v[j] = v[j] + p[R, j] * drive
+        else:
+            v[j] = drive
+    if kind & FIRES:
+        for j in range(n):
+            fired[j] = v[j] > p[V_THRESHOLD, j]
+    if kind & RESETS:
+        for j in range(n):
+            v[j] = p[V_RESET, j] if fired[j] else v[j]
+
+
+@inner
+def listed(fired, spikes):
+    """Indices of what has fired, in ascending order; returns how many."""
+    k = 0
+    for j in range(fired.size):
+        spikes[k] = j
+        k += fired[j]
+    return k
+
+
+@inner
+def count_active(f, layer, fed, v, i, active):
+    """Per part: neurons with an input, a bias or a state before the step."""
+    kind = layer[L_KIND]
+    for part in range(layer[L_PART], layer[L_PART_END]):
+        lo, hi = f.part[part, 0], f.part[part, 1]
+        if fed:
+            active[part] = hi - lo
+            continue
+        for j in range(lo, hi):
+            held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
+            active[part] += held or f.bias[j] != 0
+
+
+@inner
+def count_fired(f, first, end, spikes, fired):
+    """Spikes of parts first .. end."""
+    for part in range(first, end):
+        n = 0
+        for j in range(f.part[part, 0], f.part[part, 1]):
+            n += spikes[j]
+        fired[part] = n
+
+
+@entry
+def run_chain(f, given, v, i, raster, outputs, n_fired, n_active, spikes, sums, total):
+    """All steps: given uint8[step, input] -> raster uint8[step, neuron], counts int64[step, part].
+
+    v, i       float32[neuron], carried
+    outputs    float32[step, n] membranes of the last layer, after the step
+    spikes, sums, total   scratch as long as the longest layer (spikes: one more)
+    """
+    last = f.layer[f.layer.shape[0] - 1]
+    for t in range(given.shape[0]):
+        n = listed(given[t], spikes)
+        count_fired(f, 0, f.layer[0, L_PART], given[t], n_fired[t])
+        for k in range(f.layer.shape[0]):
+            layer = f.layer[k]
+            fired = raster[t, layer[L_NEURON] : layer[L_NEURON] + layer[L_POST]]
+            count_active(f, layer, n > 0, v, i, n_active[t])
+            integrate(f, layer, spikes, n, sums, total)
+            update(f, layer, total, v, i, fired)
+            count_fired(f, layer[L_PART], layer[L_PART_END], raster[t], n_fired[t])
+            n = listed(fired, spikes)
+        for j in range(last[L_POST]):
+            outputs[t, j] = v[last[L_NEURON] + j]

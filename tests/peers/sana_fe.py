@@ -1,0 +1,256 @@
+"""The same mapped network in SANA-FE, and our counts priced as SANA-FE prices its own.
+
+SANA-FE 2.2.9 (GPL) runs in an environment and a process of its own: `make test-sanafe`. Of its
+package only names and meanings are used here: an architecture file and its Python interface.
+
+What corresponds: a part of a population is on the core of ours; the host is a core of its own on
+the router where our host sits, and costs nothing, with one input unit per channel. In SANA-FE a
+spike arrives in the step after it left, so that layer k is k steps behind the host: `aligned`.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compiler.accounting import tree_facts
+from compiler.graph import Population
+from hw_models.events import LINKS
+from hw_models.mesh import Mesh
+from simulator.lockstep import Lockstep, Steps
+
+PYTHON = Path(os.environ.get("SANAFE_PYTHON", "build/sanafe/bin/python"))
+PROCESS = Path(__file__).with_name("sana_fe_process.py")
+
+# SANA-FE, arch/loihi.yaml, in fJ and ps: integers, so that no sum rounds
+FJ = {"access": 51_200, "update": 21_600, "fire": 69_300, "send": 111_000, "synop": 35_500,
+      "hop_x": 3_000, "hop_y": 4_200}  # fmt: skip
+PS = {"access": 6_000, "update": 3_700, "fire": 30_000, "send": 5_100, "receive": 16_000,
+      "synop": 3_800, "hop_x": 4_100, "hop_y": 6_500, "barrier": 1_800_000}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """Our counts per step, as SANA-FE counts and prices them: int64[step]."""
+
+    fired: np.ndarray  # the host's channels included
+    updated: np.ndarray
+    packets: np.ndarray
+    hops: np.ndarray
+    synops: np.ndarray
+    synapse_fj: np.ndarray
+    soma_fj: np.ndarray
+    network_fj: np.ndarray
+    time_ps: np.ndarray
+
+    @property
+    def energy_fj(self) -> np.ndarray:
+        return self.synapse_fj + self.soma_fj + self.network_fj
+
+
+def aligned(lockstep: Lockstep, rows: np.ndarray) -> np.ndarray:
+    """int64[step, part] with every layer as many steps later as it is from the host."""
+    out = np.zeros_like(rows)
+    for part, layer in enumerate(lockstep.parts.layer.tolist()):
+        out[layer:, part] = rows[: len(rows) - layer, part]
+    return out
+
+
+def priced(lockstep: Lockstep, steps: Steps) -> Priced:
+    """The contention-free model: a core's neurons, then its messages; the slowest core of either
+    kind, and the barrier. Spikes that leave for the host have no counterpart in SANA-FE."""
+    program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
+    fired, active = aligned(lockstep, steps.fired), aligned(lockstep, steps.active)
+    n_cores, host = program.host_core + 1, parts.layer == 0
+    neurons = np.where(host, 0, parts.hi - parts.lo)
+    on_chip = np.where(host, 0, fired)
+    inner = ways.core != program.host_core
+    part, sink = ways.part[inner], ways.core[inner]
+    links = tree_facts(program).links[ways.tree[inner]]
+    hops = {axis: links[:, LINKS.index(axis)] for axis in "xy"}
+    sent = fired[:, part]  # [step, way]
+    counted = np.where(host[part], 0, sent)
+    synops = sent * ways.neurons[inner]
+
+    def by_core(rows: np.ndarray, cores: np.ndarray) -> np.ndarray:
+        out = np.zeros((n_cores, len(rows)), np.int64)
+        np.add.at(out, cores, rows.T)
+        return out.T
+
+    work = neurons * PS["access"] + active * PS["update"] + on_chip * PS["fire"]
+    generation = by_core(work, parts.core) + by_core(counted * PS["send"], parts.core[part])
+    reception = by_core(sent * PS["receive"] + synops * PS["synop"], sink)
+    slowest = np.maximum(generation.max(1), reception.max(1))
+    crossed = {axis: sent @ hops[axis] for axis in "xy"}
+    return Priced(
+        fired=fired.sum(1),
+        updated=active.sum(1) + fired[:, host].sum(1),
+        packets=sent.sum(1),
+        hops=crossed["x"] + crossed["y"],
+        synops=synops.sum(1),
+        synapse_fj=synops.sum(1) * FJ["synop"],
+        soma_fj=neurons.sum() * FJ["access"]
+        + active.sum(1) * FJ["update"]
+        + on_chip.sum(1) * FJ["fire"],
+        network_fj=counted.sum(1) * FJ["send"]
+        + crossed["x"] * FJ["hop_x"]
+        + crossed["y"] * FJ["hop_y"],
+        time_ps=slowest + PS["barrier"],
+    )
+
+
+def run_peer(
+    lockstep: Lockstep,
+    spikes: np.ndarray,
+    weights: list[np.ndarray],
+    *,
+    timing: str = "simple",
+    threads: int = 1,
+    repeats: int = 1,
+    trace: bool = True,
+    gain: int = 1,
+    timeout_s: float = 600,
+) -> dict:
+    """What SANA-FE finds; weights[layer] float64[input, neuron] as in the model.
+
+    gain: factor on weights, thresholds and resets; SANA-FE rounds potentials to 1/64.
+    """
+    program = lockstep.program
+    mesh = Mesh(*program.chip.layout.chips, *program.chip.layout.routers,
+                program.chip.layout.cores_per_router)  # fmt: skip
+    tiles = [y * mesh.width + x for x in range(mesh.width) for y in range(mesh.height)]
+    place = {tile: i for i, tile in enumerate(tiles)}  # SANA-FE's mesh is filled column by column
+    per = mesh.cores_per_router
+
+    def core_of(core: int) -> int:
+        """The first tile has the host's core besides its own."""
+        at = place[core // per] * per + core % per
+        return at if at < per else at + 1
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "spikes.npy", spikes)
+        (folder / "arch.yaml").write_text(_architecture(mesh, spikes.shape[1], program.chip.core.neurons))
+        layers = []
+        for k, layer in enumerate(_populations(lockstep)):
+            np.save(folder / f"weights{k}.npy", weights[k].astype(np.float64) * gain)
+            layers.append(_layer(lockstep, k, layer, core_of, gain, trace))
+        request = {
+            "steps": len(spikes), "timing": timing, "threads": threads, "repeats": repeats,
+            "trace": trace, "host": per, "layers": layers,
+        }  # fmt: skip
+        (folder / "request.json").write_text(json.dumps(request))
+        done = subprocess.run(
+            [str(PYTHON), str(PROCESS), name], capture_output=True, text=True, timeout=timeout_s
+        )
+        if done.returncode:
+            raise RuntimeError(f"SANA-FE ended with {done.returncode}: {done.stderr[-2000:]}")
+        return json.loads((folder / "result.json").read_text())
+
+
+def _populations(lockstep: Lockstep) -> list[Population]:
+    return [s for s in lockstep.program.graph.stages if isinstance(s, Population)]
+
+
+def _layer(lockstep, k, layer, core_of, gain, trace) -> dict:
+    """if and lif with r a_mem = 1, no bias and no leak potential: v' = leak_decay v + I."""
+    program, parts = lockstep.program, lockstep.parts
+    named = dict(zip(_names(layer.neuron), (program.vectors[p] for p in layer.parameters), strict=True))
+    leak = 1.0 - named["a_mem"].astype(np.float64) if layer.neuron == "lif" else np.ones(layer.n)
+    drive = named["r"] * (named["a_mem"] if layer.neuron == "lif" else 1)
+    bias = program.linears[layer.linear].bias[:]
+    if np.any(drive != 1) or np.any(bias != 0) or np.any(named.get("v_leak", 0)):
+        raise ValueError(f"{layer.name}: no counterpart in SANA-FE")
+    core = np.zeros(layer.n, np.int64)
+    for part in np.flatnonzero(parts.layer == k + 1):
+        core[parts.lo[part] : parts.hi[part]] = core_of(int(parts.core[part]))
+    return {
+        "name": str(k + 1),
+        "n": layer.n,
+        "core": core.tolist(),
+        "threshold": (named["v_threshold"].astype(np.float64) * gain).tolist(),
+        "reset": (named["v_reset"].astype(np.float64) * gain).tolist(),
+        "leak_decay": leak.tolist(),
+        "weights": f"weights{k}.npy",
+        "stored_zeros": True,
+        "log": trace,
+    }
+
+
+def _names(neuron: str) -> tuple[str, ...]:
+    from kernels.neurons import NEURONS
+
+    return NEURONS[neuron].parameters
+
+
+def _architecture(mesh: Mesh, channels: int, most: int) -> str:
+    """A mesh of cores with one unit of each kind; the first tile's last core is the host's."""
+    n_tiles, per = mesh.width * mesh.height, mesh.cores_per_router
+    core = _core(f"core[0..{per - 1}]", most, FJ, PS, _LIF.format(**_si(FJ, PS)))
+    free = dict.fromkeys(FJ, 0), dict.fromkeys(PS, 0)
+    host = _core("host", channels, *free, _INPUTS.format(last=channels - 1))
+    tiles = _TILE.format(name="first", **_si(FJ, PS)) + core + host
+    if n_tiles > 1:
+        tiles += _TILE.format(name=f"tile[0..{n_tiles - 2}]", **_si(FJ, PS)) + core
+    barrier = PS["barrier"] * 1e-12
+    head = f"""architecture:
+  name: spikeloom
+  attributes: {{topology: mesh, width: {mesh.width}, height: {mesh.height}, link_buffer_size: 16,
+    sync_model: fixed, latency_sync: {barrier!r}}}
+  tile:
+"""
+    return head + tiles
+
+
+def _si(fj: dict[str, int], ps: dict[str, int]) -> dict[str, str]:
+    """Joules and seconds, as the nearest doubles."""
+    return {f"{k}_j": repr(v / 1e15) for k, v in fj.items()} | {
+        f"{k}_s": repr(v / 1e12) for k, v in ps.items()
+    }
+
+
+def _core(name: str, most: int, fj: dict[str, int], ps: dict[str, int], soma: str) -> str:
+    return _CORE.format(name=name, most=most, **_si(fj, ps)) + soma
+
+
+_TILE = """    - name: {name}
+      attributes: {{energy_north_hop: {hop_y_j}, latency_north_hop: {hop_y_s},
+        energy_south_hop: {hop_y_j}, latency_south_hop: {hop_y_s},
+        energy_east_hop: {hop_x_j}, latency_east_hop: {hop_x_s},
+        energy_west_hop: {hop_x_j}, latency_west_hop: {hop_x_s}}}
+      core:
+"""
+_CORE = """        - name: {name}
+          attributes: {{buffer_position: soma, buffer_inside_unit: false,
+            max_neurons_supported: {most}}}
+          axon_in:
+            - name: in
+              attributes: {{energy_message_in: 0.0, latency_message_in: {receive_s}}}
+          synapse:
+            - name: dense
+              attributes: {{model: current_based, energy_process_spike: {synop_j},
+                latency_process_spike: {synop_s}}}
+          dendrite:
+            - name: sum
+              attributes: {{model: accumulator, energy_update: 0.0, latency_update: 0.0}}
+          axon_out:
+            - name: out
+              attributes: {{energy_message_out: {send_j}, latency_message_out: {send_s}}}
+          soma:
+"""
+_LIF = """            - name: lif
+              attributes: {{model: leaky_integrate_fire,
+                energy_access_neuron: {access_j}, latency_access_neuron: {access_s},
+                energy_update_neuron: {update_j}, latency_update_neuron: {update_s},
+                energy_spike_out: {fire_j}, latency_spike_out: {fire_s}}}
+"""
+_INPUTS = """            - name: host_inputs[0..{last}]
+              attributes: {{model: input,
+                energy_access_neuron: 0.0, latency_access_neuron: 0.0,
+                energy_update_neuron: 0.0, latency_update_neuron: 0.0,
+                energy_spike_out: 0.0, latency_spike_out: 0.0}}
+"""
