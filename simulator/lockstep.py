@@ -33,12 +33,18 @@ class Parts:
     layer      int64[part] 0 for the host's channels, 1 for the first population
     lo, hi     int64[part] its channels, or neurons of its population
     core       int64[part]
+    first      int64[part] where lo is among all neurons, the host's channels before them
     """
 
     layer: I64
     lo: I64
     hi: I64
     core: I64
+    first: I64
+
+    @property
+    def size(self) -> I64:
+        return self.hi - self.lo
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,15 @@ class Ways:
 class Steps:
     """What happened, step by step; a step is one of the network's.
 
-    raster     uint8[step, neuron] spikes of all populations, one after another
+    raster     uint8[step, neuron] spikes of the host's channels and of all populations
+    busy       uint8[step, neuron] who had an input, a bias or a state; no rows unless wanted
     outputs    float32[step, n] spikes or membranes of the last one
     fired      int64[step, part] channels or neurons that fired
-    active     int64[step, part] neurons with an input, a bias or a state; 0 on the host
+    active     int64[step, part] sums of busy; 0 on the host
     """
 
     raster: NDArray[np.uint8]
+    busy: NDArray[np.uint8]
     outputs: NDArray[np.float32]
     fired: I64
     active: I64
@@ -75,7 +83,7 @@ class Steps:
 class Lockstep:
     """One sequence on one program; `run` goes on where the last one ended.
 
-    Unsupported for what is no network of spiking neurons on digital cores.
+    Unsupported for what is no network of spiking neurons.
     """
 
     program: Program
@@ -94,31 +102,31 @@ class Lockstep:
         self._v = self._chain.parameter[hot.V_LEAK].copy()
         self._i = np.zeros_like(self._v)
 
-    def run(self, spikes: NDArray[np.generic]) -> Steps:
+    def run(self, spikes: NDArray[np.generic], keep_busy: bool = False) -> Steps:
         """BadInput for what is not 0 or 1 of shape [steps, channels]."""
         given = checked(spikes, self.program.graph)
-        chain, parts, n_steps = self._chain, self.parts, len(given)
+        chain, n_parts, n_steps = self._chain, self.parts.core.size, len(given)
         last = int(chain.layer[-1, hot.L_POST])
         longest = int(chain.layer[:, [hot.L_PRE, hot.L_POST]].max())
-        raster = np.zeros((n_steps, chain.bias.size), np.uint8)
-        outputs = np.zeros((n_steps, last), np.float32)
-        fired, active = (np.zeros((n_steps, parts.core.size), np.int64) for _ in range(2))
+        raster = np.zeros((n_steps, chain.bias.size), np.uint8)  # membranes stay 0
+        raster[:, : given.shape[1]] = given
+        busy = np.zeros((n_steps if keep_busy else 1, chain.bias.size), np.uint8)
+        outputs = np.empty((n_steps, last), np.float32)
+        fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
         run_chain(
-            chain, given, self._v, self._i, raster, outputs, fired, active,
+            chain, self._v, self._i, raster, busy, outputs, fired, active,
             np.zeros(longest + 1, np.int64), np.zeros(longest, np.int16),
             np.zeros(longest, np.int64),
         )  # fmt: skip
         if chain.layer[-1, hot.L_KIND] & hot.FIRES:
             outputs[:] = raster[:, -last:]
-        return Steps(raster, outputs, fired, active)
+        return Steps(raster, busy if keep_busy else busy[:0], outputs, fired, active)
 
 
 def _layers(program: Program) -> tuple[Population, ...]:
-    graph, chip = program.graph, program.chip
+    graph = program.graph
     if not graph.takes_spikes:
         raise Unsupported("not a network of spiking neurons", where=graph.model)
-    if chip.array is not None:
-        raise Unsupported(f"{chip.name} has crossbars", where=graph.model)
     return tuple(stage for stage in graph.stages if isinstance(stage, Population))
 
 
@@ -144,7 +152,8 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
     """Cut at the borders of blocks and of what is sent together."""
     t, stages = program.tables, program.graph.stages
     emits = _spike_emits(program, layers)
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, ...]] = []
+    before = 0
     for k, layer in enumerate((None, *layers)):
         if layer is None:
             host = t.task_core[program.task_names.index("host.embed")]
@@ -156,7 +165,8 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
         cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
         for lo, hi, core in blocks:
             inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})
-            rows += [(k, a, b, core) for a, b in pairwise(inner)]
+            rows += [(k, a, b, core, before + a) for a, b in pairwise(inner)]
+        before += blocks[-1][1]
     return Parts(*np.array(rows, np.int64).T.copy())
 
 
@@ -176,8 +186,11 @@ def _ways(program: Program, layers: tuple[Population, ...], parts: Parts) -> Way
 def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> Chain:
     """Weights input by input, so that a spike adds a row."""
     table = np.zeros((len(layers), hot.N_LAYER), np.int64)
-    weights, mantissas, scales, biases, vectors = [], [], [], [], []
-    sizes = np.zeros(3, np.int64)  # of weights, mantissas, neurons so far
+    host = int(parts.hi[parts.layer == 0].max())
+    weights, mantissas = [], []
+    scales, biases = [np.zeros(host)], [np.zeros(host, np.float32)]
+    vectors = [[np.zeros(host, np.float32)] * len(_NAMES)]
+    sizes = np.array([0, 0, host])  # of weights, mantissas, neurons so far
     for k, layer in enumerate(layers):
         linear, kind = program.linears[layer.linear], NEURONS[layer.neuron]
         q, m = np.asarray(linear.q[:]), np.asarray(linear.m[:], np.int32)
@@ -191,7 +204,6 @@ def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> C
         zero = np.zeros(layer.n, np.float32)
         vectors.append([program.vectors[named[p]] if p in named else zero for p in _NAMES])
         sizes += weights[-1].size, mantissas[-1].size, layer.n
-    first = table[np.maximum(parts.layer - 1, 0), hot.L_NEURON]
     return Chain(
         layer=table,
         weight=np.concatenate(weights),
@@ -199,7 +211,7 @@ def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> C
         scale=np.concatenate(scales),
         bias=np.concatenate(biases),
         parameter=np.ascontiguousarray(np.concatenate(vectors, axis=1), np.float32),
-        part=np.stack([first + parts.lo, first + parts.hi], axis=1),
+        part=np.stack([parts.first, parts.first + parts.size], axis=1),
     )
 
 

@@ -25,7 +25,8 @@ A_SYN, W_IN, A_MEM, R, V_LEAK, V_THRESHOLD, V_RESET = range(7)
 
 
 class Chain(NamedTuple):
-    """A network; never written. Neurons of all layers lie one after another."""
+    """A network; never written. The host's channels and the neurons of all layers lie one after
+    another."""
 
     layer: np.ndarray  # int64[layer, N_LAYER]
     weight: np.ndarray  # int8, per layer [input, neuron]
@@ -33,7 +34,7 @@ class Chain(NamedTuple):
     scale: np.ndarray  # float64[neuron] of a sum
     bias: np.ndarray  # float32[neuron]
     parameter: np.ndarray  # float32[7, neuron]
-    part: np.ndarray  # int64[part, 2] its neurons (of the host's parts, its channels)
+    part: np.ndarray  # int64[part, 2] its neurons
 
 
 @inner
@@ -118,48 +119,47 @@ def listed(fired, spikes):
 
 
 @inner
-def count_active(f, layer, fed, v, i, active):
-    """Per part: neurons with an input, a bias or a state before the step."""
-    kind = layer[L_KIND]
-    for part in range(layer[L_PART], layer[L_PART_END]):
-        lo, hi = f.part[part, 0], f.part[part, 1]
-        if fed:
-            active[part] = hi - lo
-            continue
-        for j in range(lo, hi):
-            held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
-            active[part] += held or f.bias[j] != 0
+def find_active(f, layer, fed, v, i, active):
+    """Neurons with an input, a bias or a state before the step: uint8[neuron]."""
+    first, kind = layer[L_NEURON], layer[L_KIND]
+    for j in range(first, first + layer[L_POST]):
+        held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
+        active[j] = fed or held or f.bias[j] != 0
 
 
 @inner
-def count_fired(f, first, end, spikes, fired):
-    """Spikes of parts first .. end."""
+def count(f, first, end, ones, found):
+    """found[part] = ones among the neurons of parts first .. end."""
     for part in range(first, end):
         n = 0
         for j in range(f.part[part, 0], f.part[part, 1]):
-            n += spikes[j]
-        fired[part] = n
+            n += ones[j]
+        found[part] = n
 
 
 @entry
-def run_chain(f, given, v, i, raster, outputs, n_fired, n_active, spikes, sums, total):
-    """All steps: given uint8[step, input] -> raster uint8[step, neuron], counts int64[step, part].
+def run_chain(f, v, i, raster, active, outputs, n_fired, n_active, spikes, sums, total):
+    """All steps: raster uint8[step, neuron] holds the host's channels and gets all others.
 
     v, i       float32[neuron], carried
+    active     uint8[step, neuron] who had something to do; of one row only: not wanted
     outputs    float32[step, n] membranes of the last layer, after the step
+    n_fired, n_active   int64[step, part]
     spikes, sums, total   scratch as long as the longest layer (spikes: one more)
     """
     last = f.layer[f.layer.shape[0] - 1]
-    for t in range(given.shape[0]):
-        n = listed(given[t], spikes)
-        count_fired(f, 0, f.layer[0, L_PART], given[t], n_fired[t])
+    for t in range(raster.shape[0]):
+        busy = active[t % active.shape[0]]
+        n = listed(raster[t, : f.layer[0, L_PRE]], spikes)
+        count(f, 0, f.layer[0, L_PART], raster[t], n_fired[t])
         for k in range(f.layer.shape[0]):
             layer = f.layer[k]
             fired = raster[t, layer[L_NEURON] : layer[L_NEURON] + layer[L_POST]]
-            count_active(f, layer, n > 0, v, i, n_active[t])
+            find_active(f, layer, n > 0, v, i, busy)
             integrate(f, layer, spikes, n, sums, total)
             update(f, layer, total, v, i, fired)
-            count_fired(f, layer[L_PART], layer[L_PART_END], raster[t], n_fired[t])
+            count(f, layer[L_PART], layer[L_PART_END], busy, n_active[t])
+            count(f, layer[L_PART], layer[L_PART_END], raster[t], n_fired[t])
             n = listed(fired, spikes)
         for j in range(last[L_POST]):
             outputs[t, j] = v[last[L_NEURON] + j]

@@ -5,13 +5,15 @@ package only names and meanings are used here: an architecture file and its Pyth
 
 What corresponds: a part of a population is on the core of ours; the host is a core of its own on
 the router where our host sits, and costs nothing, with one input unit per channel. In SANA-FE a
-spike arrives in the step after it left, so that layer k is k steps behind the host: `aligned`.
+spike is heard in the step after it left, so that layer k is k steps behind the host
+(simulator.step_time.in_chip_steps).
 """
 
 import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,9 @@ from compiler.accounting import tree_facts
 from compiler.graph import Population
 from hw_models.events import LINKS
 from hw_models.mesh import Mesh
+from kernels.neurons import NEURONS
 from simulator.lockstep import Lockstep, Steps
+from simulator.step_time import StepCosts, in_chip_steps
 
 PYTHON = Path(os.environ.get("SANAFE_PYTHON", "build/sanafe/bin/python"))
 PROCESS = Path(__file__).with_name("sana_fe_process.py")
@@ -31,6 +35,12 @@ FJ = {"access": 51_200, "update": 21_600, "fire": 69_300, "send": 111_000, "syno
       "hop_x": 3_000, "hop_y": 4_200}  # fmt: skip
 PS = {"access": 6_000, "update": 3_700, "fire": 30_000, "send": 5_100, "receive": 16_000,
       "synop": 3_800, "hop_x": 4_100, "hop_y": 6_500, "barrier": 1_800_000}  # fmt: skip
+COSTS = StepCosts(
+    access=PS["access"], update=PS["update"], fire=PS["fire"], send=PS["send"],
+    receive=PS["receive"], synop=PS["synop"], barrier=PS["barrier"],
+    held={"x": 291, "y": 291},  # loihi1's links; SANA-FE's carry any number at once
+    hop={"x": PS["hop_x"], "y": PS["hop_y"]},
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,61 +55,49 @@ class Priced:
     synapse_fj: np.ndarray
     soma_fj: np.ndarray
     network_fj: np.ndarray
-    time_ps: np.ndarray
 
     @property
     def energy_fj(self) -> np.ndarray:
         return self.synapse_fj + self.soma_fj + self.network_fj
 
-
-def aligned(lockstep: Lockstep, rows: np.ndarray) -> np.ndarray:
-    """int64[step, part] with every layer as many steps later as it is from the host."""
-    out = np.zeros_like(rows)
-    for part, layer in enumerate(lockstep.parts.layer.tolist()):
-        out[layer:, part] = rows[: len(rows) - layer, part]
-    return out
+    def totals(self) -> dict[str, int]:
+        """By SANA-FE's names."""
+        return {
+            "spikes": int(self.synops.sum()),
+            "packets_sent": int(self.packets.sum()),
+            "neurons_updated": int(self.updated.sum()),
+            "neurons_fired": int(self.fired.sum()),
+        }
 
 
 def priced(lockstep: Lockstep, steps: Steps) -> Priced:
-    """The contention-free model: a core's neurons, then its messages; the slowest core of either
-    kind, and the barrier. Spikes that leave for the host have no counterpart in SANA-FE."""
+    """Spikes that leave for the host have no counterpart in SANA-FE; the host costs nothing."""
     program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
-    fired, active = aligned(lockstep, steps.fired), aligned(lockstep, steps.active)
-    n_cores, host = program.host_core + 1, parts.layer == 0
-    neurons = np.where(host, 0, parts.hi - parts.lo)
-    on_chip = np.where(host, 0, fired)
+    fired, active = in_chip_steps(lockstep, steps.fired), in_chip_steps(lockstep, steps.active)
+    on_chip = parts.layer > 0
     inner = ways.core != program.host_core
-    part, sink = ways.part[inner], ways.core[inner]
-    links = tree_facts(program).links[ways.tree[inner]]
-    hops = {axis: links[:, LINKS.index(axis)] for axis in "xy"}
-    sent = fired[:, part]  # [step, way]
-    counted = np.where(host[part], 0, sent)
-    synops = sent * ways.neurons[inner]
+    links = tree_facts(program).links[ways.tree]
 
-    def by_core(rows: np.ndarray, cores: np.ndarray) -> np.ndarray:
-        out = np.zeros((n_cores, len(rows)), np.int64)
-        np.add.at(out, cores, rows.T)
-        return out.T
+    def per_spike(values: np.ndarray) -> np.ndarray:
+        """Of every part, over all its ways to cores."""
+        return np.bincount(ways.part, values * inner, parts.core.size).astype(np.int64)
 
-    work = neurons * PS["access"] + active * PS["update"] + on_chip * PS["fire"]
-    generation = by_core(work, parts.core) + by_core(counted * PS["send"], parts.core[part])
-    reception = by_core(sent * PS["receive"] + synops * PS["synop"], sink)
-    slowest = np.maximum(generation.max(1), reception.max(1))
-    crossed = {axis: sent @ hops[axis] for axis in "xy"}
+    hops = {axis: fired @ per_spike(links[:, LINKS.index(axis)]) for axis in "xy"}
+    packets, synops = per_spike(np.ones(inner.size)), fired @ per_spike(ways.neurons)
+    of_neurons = fired @ on_chip
     return Priced(
         fired=fired.sum(1),
-        updated=active.sum(1) + fired[:, host].sum(1),
-        packets=sent.sum(1),
-        hops=crossed["x"] + crossed["y"],
-        synops=synops.sum(1),
-        synapse_fj=synops.sum(1) * FJ["synop"],
-        soma_fj=neurons.sum() * FJ["access"]
+        updated=active.sum(1) + fired @ ~on_chip,
+        packets=fired @ packets,
+        hops=hops["x"] + hops["y"],
+        synops=synops,
+        synapse_fj=synops * FJ["synop"],
+        soma_fj=int(parts.size[on_chip].sum()) * FJ["access"]
         + active.sum(1) * FJ["update"]
-        + on_chip.sum(1) * FJ["fire"],
-        network_fj=counted.sum(1) * FJ["send"]
-        + crossed["x"] * FJ["hop_x"]
-        + crossed["y"] * FJ["hop_y"],
-        time_ps=slowest + PS["barrier"],
+        + of_neurons * FJ["fire"],
+        network_fj=fired @ (packets * on_chip) * FJ["send"]
+        + hops["x"] * FJ["hop_x"]
+        + hops["y"] * FJ["hop_y"],
     )
 
 
@@ -108,7 +106,7 @@ def run_peer(
     spikes: np.ndarray,
     weights: list[np.ndarray],
     *,
-    timing: str = "simple",
+    timings: Sequence[str] = ("simple",),
     threads: int = 1,
     repeats: int = 1,
     trace: bool = True,
@@ -136,11 +134,11 @@ def run_peer(
         np.save(folder / "spikes.npy", spikes)
         (folder / "arch.yaml").write_text(_architecture(mesh, spikes.shape[1], program.chip.core.neurons))
         layers = []
-        for k, layer in enumerate(_populations(lockstep)):
+        for k, layer in enumerate(lockstep.layers):
             np.save(folder / f"weights{k}.npy", weights[k].astype(np.float64) * gain)
             layers.append(_layer(lockstep, k, layer, core_of, gain, trace))
         request = {
-            "steps": len(spikes), "timing": timing, "threads": threads, "repeats": repeats,
+            "steps": len(spikes), "timings": timings, "threads": threads, "repeats": repeats,
             "trace": trace, "host": per, "layers": layers,
         }  # fmt: skip
         (folder / "request.json").write_text(json.dumps(request))
@@ -152,14 +150,18 @@ def run_peer(
         return json.loads((folder / "result.json").read_text())
 
 
-def _populations(lockstep: Lockstep) -> list[Population]:
-    return [s for s in lockstep.program.graph.stages if isinstance(s, Population)]
-
-
-def _layer(lockstep, k, layer, core_of, gain, trace) -> dict:
+def _layer(
+    lockstep: Lockstep,
+    k: int,
+    layer: Population,
+    core_of: Callable[[int], int],
+    gain: int,
+    trace: bool,
+) -> dict:
     """if and lif with r a_mem = 1, no bias and no leak potential: v' = leak_decay v + I."""
     program, parts = lockstep.program, lockstep.parts
-    named = dict(zip(_names(layer.neuron), (program.vectors[p] for p in layer.parameters), strict=True))
+    values = [program.vectors[name] for name in layer.parameters]
+    named = dict(zip(NEURONS[layer.neuron].parameters, values, strict=True))
     leak = 1.0 - named["a_mem"].astype(np.float64) if layer.neuron == "lif" else np.ones(layer.n)
     drive = named["r"] * (named["a_mem"] if layer.neuron == "lif" else 1)
     bias = program.linears[layer.linear].bias[:]
@@ -176,15 +178,8 @@ def _layer(lockstep, k, layer, core_of, gain, trace) -> dict:
         "reset": (named["v_reset"].astype(np.float64) * gain).tolist(),
         "leak_decay": leak.tolist(),
         "weights": f"weights{k}.npy",
-        "stored_zeros": True,
         "log": trace,
     }
-
-
-def _names(neuron: str) -> tuple[str, ...]:
-    from kernels.neurons import NEURONS
-
-    return NEURONS[neuron].parameters
 
 
 def _architecture(mesh: Mesh, channels: int, most: int) -> str:
