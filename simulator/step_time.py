@@ -9,7 +9,8 @@ Without contention (the `simple` model of SANA-FE, Boyle et al., IEEE TCAD 44(8)
 long as the slowest core needs for its neurons, or for its messages. With contention, messages queue
 at links and at cores, first come, first served, exactly (simulator.hot.contention).
 
-The host takes no time of its own, and what leaves for it is not waited for.
+The host sends its channels' spikes like a core, without neurons to take time; what leaves for it is
+not waited for.
 """
 
 from collections.abc import Iterable
@@ -71,7 +72,7 @@ def contention_free_ps(lockstep: Lockstep, steps: Steps, costs: StepCosts) -> I6
     on_chip = (parts.layer > 0).astype(np.int64)
     n_cores = lockstep.program.host_core + 1
     sends = np.bincount(ways.part, ways.core != lockstep.program.host_core, parts.core.size)
-    per_spike = on_chip * (costs.fire + sends.astype(np.int64) * costs.send)
+    per_spike = on_chip * costs.fire + sends.astype(np.int64) * costs.send
     neurons = on_chip * (parts.hi - parts.lo) * costs.access
     work = fired * per_spike + active * costs.update + neurons
     per_message = np.where(

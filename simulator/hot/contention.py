@@ -100,8 +100,7 @@ def leave(f, spikes, active, fired, clock, keys, filled, cursor):
                 if not host:
                     now += fire
                 for w in range(f.way[part], f.way[part + 1]):
-                    if not host:
-                        now += send
+                    now += send
                     at = f.path[w]
                     cursor[m] = at
                     server = f.server[at]

@@ -4,7 +4,7 @@ SANA-FE 2.2.9 (GPL) runs in an environment and a process of its own: `make test-
 package only names and meanings are used here: an architecture file and its Python interface.
 
 What corresponds: a part of a population is on the core of ours; the host is a core of its own on
-the router where our host sits, and costs nothing, with one input unit per channel. In SANA-FE a
+the router where our host sits, whose input units, one per channel, cost nothing. In SANA-FE a
 spike is heard in the step after it left, so that layer k is k steps behind the host
 (simulator.step_time.in_chip_steps).
 """
@@ -71,7 +71,7 @@ class Priced:
 
 
 def priced(lockstep: Lockstep, steps: Steps) -> Priced:
-    """Spikes that leave for the host have no counterpart in SANA-FE; the host costs nothing."""
+    """Spikes that leave for the host have no counterpart in SANA-FE."""
     program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
     fired, active = in_chip_steps(lockstep, steps.fired), in_chip_steps(lockstep, steps.active)
     on_chip = parts.layer > 0
@@ -95,7 +95,7 @@ def priced(lockstep: Lockstep, steps: Steps) -> Priced:
         soma_fj=int(parts.size[on_chip].sum()) * FJ["access"]
         + active.sum(1) * FJ["update"]
         + of_neurons * FJ["fire"],
-        network_fj=fired @ (packets * on_chip) * FJ["send"]
+        network_fj=fired @ packets * FJ["send"]
         + hops["x"] * FJ["hop_x"]
         + hops["y"] * FJ["hop_y"],
     )
@@ -185,12 +185,11 @@ def _layer(
 def _architecture(mesh: Mesh, channels: int, most: int) -> str:
     """A mesh of cores with one unit of each kind; the first tile's last core is the host's."""
     n_tiles, per = mesh.width * mesh.height, mesh.cores_per_router
-    core = _core(f"core[0..{per - 1}]", most, FJ, PS, _LIF.format(**_si(FJ, PS)))
-    free = dict.fromkeys(FJ, 0), dict.fromkeys(PS, 0)
-    host = _core("host", channels, *free, _INPUTS.format(last=channels - 1))
-    tiles = _TILE.format(name="first", **_si(FJ, PS)) + core + host
+    core = _core(f"core[0..{per - 1}]", most, _LIF.format(**_si()))
+    host = _core("host", channels, _INPUTS.format(last=channels - 1))
+    tiles = _TILE.format(name="first", **_si()) + core + host
     if n_tiles > 1:
-        tiles += _TILE.format(name=f"tile[0..{n_tiles - 2}]", **_si(FJ, PS)) + core
+        tiles += _TILE.format(name=f"tile[0..{n_tiles - 2}]", **_si()) + core
     barrier = PS["barrier"] * 1e-12
     head = f"""architecture:
   name: spikeloom
@@ -201,15 +200,15 @@ def _architecture(mesh: Mesh, channels: int, most: int) -> str:
     return head + tiles
 
 
-def _si(fj: dict[str, int], ps: dict[str, int]) -> dict[str, str]:
+def _si() -> dict[str, str]:
     """Joules and seconds, as the nearest doubles."""
-    return {f"{k}_j": repr(v / 1e15) for k, v in fj.items()} | {
-        f"{k}_s": repr(v / 1e12) for k, v in ps.items()
+    return {f"{k}_j": repr(v / 1e15) for k, v in FJ.items()} | {
+        f"{k}_s": repr(v / 1e12) for k, v in PS.items()
     }
 
 
-def _core(name: str, most: int, fj: dict[str, int], ps: dict[str, int], soma: str) -> str:
-    return _CORE.format(name=name, most=most, **_si(fj, ps)) + soma
+def _core(name: str, most: int, soma: str) -> str:
+    return _CORE.format(name=name, most=most, **_si()) + soma
 
 
 _TILE = """    - name: {name}

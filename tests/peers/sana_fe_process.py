@@ -63,7 +63,7 @@ def told(found):
         "energy_j": dict(found["energy"]),
         "counts": {name: found[name] for name in counts},
     }
-    if "perf_trace" in found:
+    if found.get("perf_trace"):
         out["perf"] = {name: list(values) for name, values in found["perf_trace"].items()}
         out["fired"] = [
             [(n.group_name, n.neuron_offset) for n in step] for step in found["spike_trace"]
@@ -72,7 +72,7 @@ def told(found):
 
 
 def inputs(net, folder, request, cores):
-    """The host: one input unit per channel, on a core of its own that costs nothing."""
+    """The host: one input unit per channel, on a core of its own."""
     spikes = np.load(folder / "spikes.npy")
     group = net.create_neuron_group("0", spikes.shape[1])
     for channel in range(spikes.shape[1]):

@@ -49,7 +49,7 @@ def messages(lockstep, steps, costs, t):
             for w in np.flatnonzero(ways.part == part).tolist():
                 if ways.core[w] == lockstep.program.host_core:
                     continue
-                clock[core] += costs.send if layer else 0
+                clock[core] += costs.send
                 node, path = int(t_.tree_root[ways.tree[w]]), []
                 while True:
                     kind = LINKS[t_.link_kind[t_.node_link[node]]] if node >= 0 else "local"
@@ -115,7 +115,7 @@ def test_a_target_s_own_times(run):
     lockstep, steps = run
     costs = step_costs(lockstep.program.chip)
     assert (costs.access, costs.send, costs.receive, costs.synop) == (9700, 5100, 16000, 3800)
-    assert costs.held["x"], costs.hop["x"] == (291, 4100)
+    assert (costs.held["x"], costs.hop["x"]) == (291, 4100)
     assert (contention_free_ps(lockstep, steps, costs) > 1_800_000).all()
 
 
