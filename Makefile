@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MODEL := $(firstword $(wildcard examples/byte_lm/model.pt) build/untrained.pt)
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-sanafe lint bench clean
 .NOTPARALLEL: # the set-ups share one .venv
 
 demo: .venv/ready-demo $(MODEL)
@@ -25,6 +25,10 @@ test: .venv/ready-dev
 
 test-all: .venv/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# SANA-FE is GPL: it runs in an environment and a process of its own, and nothing of ours imports it.
+test-sanafe: .venv/ready-dev build/sanafe/ready
+	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest tests/peers
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -40,6 +44,13 @@ bench: .venv/ready-dev
 
 clean:
 	rm -rf .venv build runs report.html model.sbx
+
+build/sanafe/ready: | .venv/ready-dev
+	rm -rf build/sanafe
+	$(BIN)/python -m venv build/sanafe
+	build/sanafe/bin/python -m pip --disable-pip-version-check install --quiet \
+		sanafe==2.2.9 --constraint constraints.txt numpy
+	@touch $@
 
 build/untrained.pt: .venv/ready-demo
 	mkdir -p build

@@ -89,7 +89,8 @@ def measure(name: str, repetitions: int, cycle: bool = False) -> dict[str, Any]:
         "ours_queued_s": detailed_s / steps,
         "times_queued": walls["detailed"] / (detailed_s / steps),
         "event_engine_s": events(made, steps) if max(row["sizes"]) <= EVENT_ENGINE else None,
-        "step_us": last | {"ours": free_ps.sum() / steps / 1e6, "queued": queued_ps.sum() / steps / 1e6},
+        "step_us": last
+        | {"ours": free_ps.sum() / steps / 1e6, "queued": queued_ps.sum() / steps / 1e6},
         "peer_build_s": peer["build_s"],
         "peer_peak_bytes": peer["peak_bytes"],
     }

@@ -161,7 +161,9 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
         else:
             tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
             lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
-            blocks = sorted(zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist()))
+            blocks = sorted(
+                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), strict=True)
+            )
         cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
         for lo, hi, core in blocks:
             inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})

@@ -29,6 +29,7 @@ from simulator.lockstep import Lockstep, Steps
 
 I64 = NDArray[np.int64]
 
+
 @dataclass(frozen=True, slots=True)
 class StepCosts:
     """ps: per neuron and step, per neuron with something to do, per spike, message sent, message
@@ -126,7 +127,9 @@ class Contention:
         servers = np.array(rows, np.int64).reshape(-1, 3).T.copy()
         ends = parts.first + parts.size
         routes = Routes(
-            part=np.stack([parts.core, parts.first, ends, parts.layer == 0], axis=1, dtype=np.int64),
+            part=np.stack(
+                [parts.core, parts.first, ends, parts.layer == 0], axis=1, dtype=np.int64
+            ),
             way=np.concatenate([[0], np.cumsum(per_part)]).astype(np.int64),
             path=np.array(first, np.int64),
             server=servers[0],

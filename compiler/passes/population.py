@@ -2,9 +2,9 @@
 
 A block needs no other block: there is no threshold to agree on, so it fires as soon as its own
 sums are in. On cores that are nothing but neurons, they live where their synapses are if one tile
-holds all of these: no sum travels. What a neuron does in a step is one `neuron_update`, as published for neuron cores;
-nothing else is charged, because the scale of an integer sum can be folded into the neuron's
-parameters.
+holds all of these: no sum travels. What a neuron does in a step is one `neuron_update`, as
+published for neuron cores; nothing else is charged, because the scale of an integer sum can be
+folded into the neuron's parameters.
 """
 
 from dataclasses import replace
@@ -53,9 +53,11 @@ def population_blocks(plan: Plan, stage: Population) -> None:
 
 
 def _own_units(plan: Plan, each: int) -> dict[tuple[int, int], int]:
-    """Neurons (lo, n) of every tile, and its unit; empty unless cores are but neurons, all tiles hold
-    all inputs of theirs and have room for `each` bytes of every neuron."""
-    if plan.chip.abilities.vector or any(tile.pre or tile.n_pre != plan.tiles[0][0].n_pre for tile, _ in plan.tiles):
+    """Neurons (lo, n) of every tile, and its unit; empty unless cores are but neurons, and each
+    tile holds all inputs of its neurons and has room for `each` bytes of every one."""
+    widest = plan.tiles[0][0].n_pre
+    split = any(tile.pre or tile.n_pre != widest for tile, _ in plan.tiles)
+    if plan.chip.abilities.vector or split:
         return {}
     unit_of = {task: i for i, unit in enumerate(plan.units) for task in unit.tasks}
     found = {(tile.post, tile.n_post): unit_of[task] for tile, task in plan.tiles}

@@ -1,6 +1,7 @@
 """Networks whose arithmetic is the same in ours and in SANA-FE: integers, and halves of them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import nir
@@ -30,7 +31,9 @@ def integers(rng, n_in, n_out, largest=8, density=1.0):
     return w
 
 
-def case(path: Path, sizes, steps, *, share=0.3, leak=1.0, density=1.0, seed=0, overrides=None) -> Case:
+def case(
+    path: Path, sizes, steps, *, share=0.3, leak=1.0, density=1.0, seed=0, overrides=None
+) -> Case:
     """Layers of `sizes`, of which `share` fires in a step: thresholds are quantiles of what
     membranes reach.
 
@@ -39,7 +42,7 @@ def case(path: Path, sizes, steps, *, share=0.3, leak=1.0, density=1.0, seed=0, 
     rng = np.random.default_rng(seed)
     spikes = (rng.random((steps, sizes[0])) < share).astype(np.uint8)
     rows, weights, nodes = spikes.astype(np.float64), [], []
-    for n_in, n in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n in pairwise(sizes):
         w = integers(rng, n_in, n, density=density)
         currents = rows @ w.T
         threshold = np.floor(np.quantile(currents, 1 - share)) + 0.5
@@ -55,7 +58,10 @@ def case(path: Path, sizes, steps, *, share=0.3, leak=1.0, density=1.0, seed=0, 
             neuron = nir.IF(r=np.ones(n), **given)
         else:
             neuron = nir.LIF(
-                tau=np.full(n, DT / (1 - leak)), r=np.full(n, 1 / (1 - leak)), v_leak=np.zeros(n), **given
+                tau=np.full(n, DT / (1 - leak)),
+                r=np.full(n, 1 / (1 - leak)),
+                v_leak=np.zeros(n),
+                **given,
             )
         nodes += [nir.Affine(w.astype(np.float32), np.zeros(n, np.float32)), neuron]
     program = compile_model(written(path, *nodes), "loihi1", overrides=overrides)

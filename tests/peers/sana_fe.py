@@ -95,9 +95,7 @@ def priced(lockstep: Lockstep, steps: Steps) -> Priced:
         soma_fj=int(parts.size[on_chip].sum()) * FJ["access"]
         + active.sum(1) * FJ["update"]
         + of_neurons * FJ["fire"],
-        network_fj=fired @ packets * FJ["send"]
-        + hops["x"] * FJ["hop_x"]
-        + hops["y"] * FJ["hop_y"],
+        network_fj=fired @ packets * FJ["send"] + hops["x"] * FJ["hop_x"] + hops["y"] * FJ["hop_y"],
     )
 
 
@@ -132,7 +130,9 @@ def run_peer(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "spikes.npy", spikes)
-        (folder / "arch.yaml").write_text(_architecture(mesh, spikes.shape[1], program.chip.core.neurons))
+        (folder / "arch.yaml").write_text(
+            _architecture(mesh, spikes.shape[1], program.chip.core.neurons)
+        )
         layers = []
         for k, layer in enumerate(lockstep.layers):
             np.save(folder / f"weights{k}.npy", weights[k].astype(np.float64) * gain)
@@ -143,7 +143,11 @@ def run_peer(
         }  # fmt: skip
         (folder / "request.json").write_text(json.dumps(request))
         done = subprocess.run(
-            [str(PYTHON), str(PROCESS), name], capture_output=True, text=True, timeout=timeout_s
+            [str(PYTHON), str(PROCESS), name],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
         )
         if done.returncode:
             raise RuntimeError(f"SANA-FE ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -11,7 +11,12 @@ from tests.spiking import affine, cubalif, fired, lif, network, random_spikes, s
 from tests.tiny import tiny
 
 SMALL = {"core.synapse_memory": "1536 B", "core.state_memory": "1536 B", "core.neurons": "64"}
-TARGETS = [("toy", SMALL), ("loihi-like", {}), ("loihi1", {}), ("loihi1", {"core.synapse_memory": "8 KiB"})]
+TARGETS = [
+    ("toy", SMALL),
+    ("loihi-like", {}),
+    ("loihi1", {}),
+    ("loihi1", {"core.synapse_memory": "8 KiB"}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def pair(request, path):
 
 
 def test_spikes_are_the_event_engine_s(pair):
-    lockstep, steps, simulation = pair
+    _, steps, simulation = pair
     found = [np.stack(rows) for rows in simulation.found.activity.counts.values()]
     np.testing.assert_array_equal(steps.raster, np.concatenate(found, axis=1))
     outputs = [simulation.found.logits[step] for step in range(len(steps.outputs))]
