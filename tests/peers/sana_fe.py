@@ -121,17 +121,18 @@ def run_peer(
     tiles = [y * mesh.width + x for x in range(mesh.width) for y in range(mesh.height)]
     place = {tile: i for i, tile in enumerate(tiles)}  # SANA-FE's mesh is filled column by column
     per = mesh.cores_per_router
+    host = per - 1 if per - 1 not in lockstep.parts.core else per  # on the first tile
 
     def core_of(core: int) -> int:
-        """The first tile has the host's core besides its own."""
+        """The first tile has one core more if all of its own are in use."""
         at = place[core // per] * per + core % per
-        return at if at < per else at + 1
+        return at if at < per else at + host + 1 - per
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "spikes.npy", spikes)
         (folder / "arch.yaml").write_text(
-            _architecture(mesh, spikes.shape[1], program.chip.core.neurons)
+            _architecture(mesh, host, spikes.shape[1], program.chip.core.neurons)
         )
         layers = []
         for k, layer in enumerate(lockstep.layers):
@@ -139,7 +140,7 @@ def run_peer(
             layers.append(_layer(lockstep, k, layer, core_of, gain, trace))
         request = {
             "steps": len(spikes), "timings": timings, "threads": threads, "repeats": repeats,
-            "trace": trace, "host": per, "layers": layers,
+            "trace": trace, "host": host, "layers": layers,
         }  # fmt: skip
         (folder / "request.json").write_text(json.dumps(request))
         done = subprocess.run(
@@ -186,12 +187,13 @@ def _layer(
     }
 
 
-def _architecture(mesh: Mesh, channels: int, most: int) -> str:
-    """A mesh of cores with one unit of each kind; the first tile's last core is the host's."""
+def _architecture(mesh: Mesh, host: int, channels: int, most: int) -> str:
+    """A mesh of cores with one unit of each kind; core `host` of the first tile is the host's."""
     n_tiles, per = mesh.width * mesh.height, mesh.cores_per_router
     core = _core(f"core[0..{per - 1}]", most, _LIF.format(**_si()))
-    host = _core("host", channels, _INPUTS.format(last=channels - 1))
-    tiles = _TILE.format(name="first", **_si()) + core + host
+    first = _core(f"core[0..{host - 1}]", most, _LIF.format(**_si()))
+    first += _core("host", channels, _INPUTS.format(last=channels - 1))
+    tiles = _TILE.format(name="first", **_si()) + first
     if n_tiles > 1:
         tiles += _TILE.format(name=f"tile[0..{n_tiles - 2}]", **_si()) + core
     barrier = PS["barrier"] * 1e-12
