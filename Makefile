@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MODEL := $(firstword $(wildcard examples/byte_lm/model.pt) build/untrained.pt)
 
-.PHONY: demo test test-all test-sanafe lint bench clean
+.PHONY: demo test test-all test-lava test-sanafe lint bench clean
 .NOTPARALLEL: # the set-ups share one .venv
 
 demo: .venv/ready-demo $(MODEL)
@@ -25,6 +25,11 @@ test: .venv/ready-dev
 
 test-all: .venv/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Lava waits for ever for a process of its own that died, so nothing here runs without a time limit.
+test-lava: .venv/ready-dev build/lava/ready
+	SPIKELOOM_LAVA=build/lava/bin/python OMP_NUM_THREADS=1 \
+		timeout 900 $(BIN)/python -m pytest tests/laws/test_lava.py
 
 # SANA-FE is GPL: it runs in an environment and a process of its own, and nothing of ours imports it.
 test-sanafe: .venv/ready-dev build/sanafe/ready
@@ -55,6 +60,15 @@ build/sanafe/ready: | .venv/ready-dev
 build/untrained.pt: .venv/ready-demo
 	mkdir -p build
 	$(BIN)/python -m examples.byte_lm.untrained $@
+
+# lava-nc declares Python below 3.11 and older versions of what it needs, and runs with these all
+# the same: its own requirements are left aside, and ours pinned.
+build/lava/ready: constraints-lava.txt | .venv/ready-dev
+	rm -rf build/lava
+	$(BIN)/python -m venv build/lava
+	build/lava/bin/python -m pip --disable-pip-version-check install --quiet \
+		--no-deps --ignore-requires-python --only-binary :all: --requirement constraints-lava.txt
+	@touch $@
 
 # .venv/unfinished stands while a set-up runs. Where it is found, the last one was interrupted and
 # may have left half a package behind, so we start over: stamps and interpreter go first and pip

@@ -42,6 +42,7 @@ class Integration(StrEnum):
 
     euler = "euler"
     exact = "exact"
+    loihi = "loihi"
 
 
 def _version(wanted: bool) -> None:
@@ -50,7 +51,10 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(epilog="sbcompile verify FILE checks a written program by its file alone.")
+@app.command(
+    epilog="sbcompile verify FILE checks a written program by its file alone; "
+    "sbcompile export FILE --lava writes it as a Lava network."
+)
 @exit_codes()
 def sbcompile(
     model: Annotated[
@@ -288,6 +292,10 @@ def main() -> None:
         from compiler.cli_verify import app as verify
 
         verify(args=sys.argv[2:], prog_name="sbcompile verify")
+    if sys.argv[1:2] == ["export"]:
+        from compiler.cli_export import app as export
+
+        export(args=sys.argv[2:], prog_name="sbcompile export")
     app(prog_name="sbcompile")
 
 

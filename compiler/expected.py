@@ -1,16 +1,19 @@
 """What a program is expected to do, before any run: raw counts of many decoded tokens.
 
 Spikes are an expectation: channels times the spikes per channel that the mapping looked at
-(Program.statistics). All else is fixed by the program. KV rings are taken as full. Under barrier
-sync neurons update in every step of the longest way of a token, or, where spikes of the next one
-follow before the last have arrived, once: networks of spiking neurons have steps for tokens.
+(Program.statistics). A router's experts are taken to be chosen alike often. All else is fixed by
+the program. KV rings are taken as full. Under barrier sync neurons update in every step of the
+longest way of a token, or, where spikes of the next one follow before the last have arrived, once:
+networks of spiking neurons have steps for tokens.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.accounting import Snapshot, TreeFacts
+from compiler.audit.arrivals import condition_of_tree
 from compiler.audit.trees import tree_of_sink
+from compiler.conditions import conditions, shares
 from compiler.expected_arrays import Reads, expected_reads
 from compiler.longest import longest_ways
 from compiler.program import MARKER, SPIKE, TILE, Program
@@ -31,15 +34,19 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     """
     t = program.tables
     n_tasks, n_trees = t.task_core.size, t.tree_root.size
+    task_share, tree_share = shares_of(program)
+    share = tree_share[t.emit_tree]
     sent = np.zeros((n_trees, len(MESSAGES)), np.int64)
     spiking = t.emit_class == SPIKE
     sites = t.task_site[t.tree_task[t.emit_tree]]
     rates, active = (_by_site(program, key) for key in ("spikes_per_channel", "active_share"))
     tree = t.emit_tree
     np.add.at(
-        sent, (tree[spiking], SPIKE), _whole(t.emit_n[spiking] * rates[sites[spiking]] * TOKENS)
+        sent,
+        (tree[spiking], SPIKE),
+        _whole(t.emit_n[spiking] * rates[sites[spiking]] * share[spiking] * TOKENS),
     )
-    np.add.at(sent, (tree[spiking], MARKER), TOKENS)
+    np.add.at(sent, (tree[spiking], MARKER), _whole(share[spiking] * TOKENS))
     per = np.array([program.chip.formats[name].values_per_message for name in MESSAGES])
     messages = -(-t.emit_n[~spiking].astype(np.int64) // per[t.emit_class[~spiking]])
     np.add.at(
@@ -55,11 +62,11 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     fed = (t.task_kind[t.sink_task] == TILE) & (got[:, MARKER] > 0)
     rows = got[:, SPIKE]
     if program.chip.abilities.row_buffer:
-        rows = _whole(facts.n * active[t.task_site[t.tree_task]] * TOKENS)[owner]
+        rows = _whole(facts.n * active[t.task_site[t.tree_task]] * tree_share * TOKENS)[owner]
     task_rows = np.zeros(n_tasks, np.int64)
     if program.chip.array is None:
         np.add.at(task_rows, t.sink_task[fed], rows[fed])
-    fired = np.full(n_tasks, TOKENS, np.int64)
+    fired = _whole(task_share * TOKENS)
     kept = np.where(t.task_window > 0, t.task_window / np.maximum(t.task_period, 1), 0)
     updates = fired
     if program.chip.sync == "barrier":
@@ -72,15 +79,15 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
         task_rows=task_rows,
         task_fired=fired,
         task_ring=_whole(kept * TOKENS),
-        task_driven=_whole(arrays.driven * TOKENS),
-        task_reads=_whole(arrays.reads * TOKENS),
-        task_converted=_whole(arrays.converted * TOKENS),
+        task_driven=_whole(arrays.driven * task_share * TOKENS),
+        task_reads=_whole(arrays.reads * task_share * TOKENS),
+        task_converted=_whole(arrays.converted * task_share * TOKENS),
         task_updates=updates,
     )
 
 
 def array_reads(program: Program) -> Reads:
-    """Of a crossbar's arrays, per token."""
+    """Of a crossbar's arrays, per token that a tile fires for."""
     mean = _by_site(program, "mean_count")
     dense = [site.threshold == "absmax16" for site in program.graph.sites]
     return expected_reads(program, np.where(dense, np.nan, mean))
@@ -110,7 +117,16 @@ def _firings(program: Program) -> I64:
     """How often every emission is sent: a stripe of a KV ring stores one token in `period`."""
     t = program.tables
     period = t.task_period[t.tree_task[t.emit_tree]]
-    return np.where(t.emit_residue >= 0, _whole(TOKENS / np.maximum(period, 1)), TOKENS)
+    _, share = shares_of(program)
+    rate = np.where(t.emit_residue >= 0, 1 / np.maximum(period, 1), 1.0)
+    return _whole(rate * share[t.emit_tree] * TOKENS)
+
+
+def shares_of(program: Program) -> tuple[F64, F64]:
+    """Of all tokens, those for which every task fires and every tree is used."""
+    t, share = program.tables, shares(program.graph)
+    every = np.array([share[c] for c in (*conditions(program.graph), None)])  # -1 is the last one
+    return every[t.task_condition], every[condition_of_tree(t)]
 
 
 def _by_site(program: Program, key: str) -> F64:

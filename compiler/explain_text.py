@@ -53,8 +53,11 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if full:
         yield "its fullest core", ", ".join(full)
     each = f"per {found['unit']}"
+    some = "" if found["share"] == 1 else " that runs it"
+    if some:
+        yield "runs for", f"{share(found['share'])} of all {found['unit']}s, expected"
     if found["macs"]:
-        yield "MACs of the dense model", f"{found['macs']:,} {each}"
+        yield "MACs of the dense model", f"{found['macs']:,} {each}{some}"
     yield "its busiest core", f"{si(found['busy_ps'] * 1e-12, 's')} {each}, expected"
     yield "energy", f"{si(found['energy_j'], 'J')} {each}, expected, static power left out"
     for title in ("receives", "sends"):

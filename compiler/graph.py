@@ -32,7 +32,7 @@ Threshold = Literal["mean-abs", "absmax16", "spikes"]
 Scoring = Literal["softmax", "sigmoid"]
 Condition = tuple[str, int]
 """A router's stage and the index of one of its experts."""
-Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali"]
+Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali", "loihi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Linear:
     of the next stage (2 for interleaved gate and up), so that no cut parts them.
     With a `condition` it runs for the tokens whose router chooses that expert. A matrix
     unrolled from a convolution holds zeros that the model does not multiply by: `multiplied`.
+    `integers`: the tensors hold the synapses themselves, -127 to 127, and a sum is what it is.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Linear:
     align: int = 1
     condition: Condition | None = None
     multiplied: int | None = None  # multiply-accumulates of the model; None: one per synapse
+    integers: bool = False
 
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
@@ -250,7 +252,7 @@ class SpikeInput:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """n neurons with float32 state from step to step; the equations: kernels.neurons.
+    """n neurons with state from step to step; the equations: kernels.neurons.
 
     Its linear's outputs are their input currents. Only neurons that spike have a site; the
     others (i, li, cubali) end a network, and the host reads their membranes.

@@ -38,6 +38,7 @@ def graph_of(found: Forecast) -> "MultiDiGraph[str]":
             where=operation["where"],
             cores=operation["n_cores"],
             macs=operation["macs"],
+            share=operation["share"],
             energy_j=found.joules_by_operation[name],
             **({} if layer is None else {"layer": layer}),
         )

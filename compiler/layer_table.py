@@ -38,7 +38,7 @@ def _row(found: Forecast, told: dict[str, Any]) -> dict[str, Any]:
         "tiles": sum(tile["times"] for tile in told["tiles"]),
         "synapse_bytes": needs["synapse memory"],
         "state_bytes": needs["state memory"],
-        "macs": told["macs"],
+        "macs": round(told["macs"] * told["share"]),
         "axon_lookups": events.get("axon_lookup", 0.0),
         "synops": sum(n for kind, n in events.items() if kind.startswith("synop")),
         "bits_sent": sum(sent),

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from compiler.conditions import condition_of, shares
 from compiler.graph import (
     Gla,
-    Graph,
     Linear,
     Logits,
     Parallel,
@@ -30,7 +30,6 @@ from compiler.graph import (
     feeds,
 )
 from compiler.program import HOST, Program
-from hw_models.errors import Unsupported
 
 EVENTS: Final = "event-driven"
 CROSSBAR: Final = "crossbar"
@@ -44,6 +43,8 @@ _STAGES: Final = {
     Residual: "residual stream and RMS norm, floats",
     Gla: "gates and float state, token by token",
     Window: "softmax over stored keys and values",
+    Parallel: "float state and softmax over stored keys, merged",
+    Router: "the largest sums choose experts",
     Swiglu: "SiLU(gate) x up, floats",
     Logits: "scales sums, sends them to the host",
     SpikeInput: "sends a step's spikes",
@@ -52,12 +53,14 @@ _STAGES: Final = {
 
 
 def operations(program: Program) -> dict[str, dict[str, Any]]:
-    """{operation: {kind, where, why, n_cores, macs}} in the order of `program.ops`.
+    """{operation: {kind, where, why, n_cores, macs, share}} in the order of `program.ops`.
 
-    macs are the dense model's for one token. `site` is what a stage encodes and what drives a
-    linear; a linear also tells its site's `threshold` and `coding`. Cores are counted once per
-    operation; operations share cores.
+    macs are the dense model's for one token that runs the operation, `share` of all tokens: less
+    than 1 for an expert. `site` is what a stage encodes and what drives a linear; a linear also
+    tells its site's `threshold` and `coding`. Cores are counted once per operation; operations
+    share cores.
     """
+    share, runs = shares(program.graph), condition_of(program.graph)
     linears = {lin.name: lin for lin in program.graph.linears}
     stages = {stage.name: stage for stage in program.graph.stages}
     cores = _cores(program)
@@ -76,26 +79,13 @@ def operations(program: Program) -> dict[str, dict[str, Any]]:
                 else "embedding look-up and sampling",
                 "macs": 0,
             }
-        found[name] = row | {"n_cores": cores[name]}
+        found[name] = row | {"n_cores": cores[name], "share": share[runs.get(name)]}
     return found
 
 
-def check_mapped(graph: Graph) -> None:
-    """Raises Unsupported for the first stage that passes and simulator have no place for yet."""
-    for stage in graph.stages:
-        match stage:
-            case Router():
-                what = "a mixture of experts is not mapped yet"
-            case Parallel():
-                what = "parallel linear and softmax attention is not mapped yet"
-            case _:
-                continue
-        raise Unsupported(what, where=stage.name, fix="kernels.canonical.execute runs the graph")
-
-
 def layer_kind(name: str) -> str:
-    """'layers.12.gate_up' -> 'gate_up': what the layers have in common."""
-    return re.sub(r"^layers\.\d+\.", "", name)
+    """'layers.12.gate_up' -> 'gate_up', 'layers.7.experts.3.down' -> 'experts.down'."""
+    return re.sub(r"^experts\.\d+\.", "experts.", re.sub(r"^layers\.\d+\.", "", name))
 
 
 def layer_of(name: str) -> int | None:
@@ -105,7 +95,10 @@ def layer_of(name: str) -> int | None:
 
 
 def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Operations that differ in their layer only as one row: macs and n_cores are added up."""
+    """Operations that differ in their layer or expert only as one row.
+
+    `layers` is how many there are; n_cores are added up, and macs of one token on average.
+    """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, operation in found.items():
         kind = layer_kind(name)
@@ -116,14 +109,14 @@ def layers_folded(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
                 "where": operation["where"],
                 "why": operation["why"],
                 "layers": 0,
-                "macs": 0,
+                "macs": 0.0,
                 "n_cores": 0,
             },
         )
         same["layers"] += 1
-        same["macs"] += operation["macs"]
+        same["macs"] += operation["macs"] * operation["share"]
         same["n_cores"] += operation["n_cores"]
-    return list(rows.values())
+    return [row | {"macs": round(row["macs"])} for row in rows.values()]
 
 
 def _linear(program: Program, linear: Linear) -> dict[str, Any]:
@@ -153,7 +146,6 @@ def _cores(program: Program) -> dict[str, int]:
     """Distinct cores of each operation's tasks; none on the host."""
     tables = program.tables
     on_chip = tables.task_kind != HOST
-    return {
-        name: len(np.unique(tables.task_core[on_chip & (tables.task_op == i)]))
-        for i, name in enumerate(program.ops)
-    }
+    pairs = np.stack([tables.task_op[on_chip], tables.task_core[on_chip]])
+    n = np.bincount(np.unique(pairs, axis=1)[0], minlength=len(program.ops))
+    return dict(zip(program.ops, n.tolist(), strict=True))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from compiler.accounting import Snapshot, TreeFacts, flits_per_link
 from compiler.audit.trees import node_of_sink, parent_of_node, tree_of_node, tree_of_sink
-from compiler.expected import TOKENS, array_reads, expected_steps, values_sent
+from compiler.expected import TOKENS, array_reads, expected_steps, shares_of, values_sent
 from compiler.longest import longest_ways
 from compiler.program import HOST, MARKER, PARTIAL, SPIKE, VALUE, Program
 from hw_models.events import KINDS, LINKS
@@ -44,14 +44,19 @@ def pace(program: Program, facts: TreeFacts, seen: Snapshot) -> Pace:
     own = t.task_ps - updates * barrier + t.task_ring_ps * (seen.task_ring / TOKENS)
     works = np.where(t.task_kind == HOST, 0, own + array_reads(program).ps)
     served = _service_ps(program, facts, seen)
+    task_share, tree_share = shares_of(program)
     n_cores = program.mesh.n_cores + 1
-    core_ps = np.bincount(t.sink_core, served, n_cores) + np.bincount(t.task_core, works, n_cores)
+    core_ps = np.bincount(t.sink_core, served, n_cores)
+    core_ps += np.bincount(t.task_core, works * task_share, n_cores)
     flit_ps = np.array([program.chip.links[kind].flit_ps for kind in LINKS])
     flits = flits_per_link(program, facts, seen) / TOKENS * flit_ps
     tree, kind = tree_of_node(t, parent_of_node(t)), t.link_kind[t.node_link]
     link_ps = np.bincount(t.node_link, flits[tree, kind], program.mesh.n_links)
-    sending = flits[:, LINKS.index("local")]
-    ends = longest_ways(program, works, served, sending[tree_of_sink(t)] + _way_ps(program))
+    # a token's way leads over experts that are chosen
+    sending = (flits[:, LINKS.index("local")] / tree_share)[tree_of_sink(t)]
+    ends = longest_ways(
+        program, works, served / task_share[t.sink_task], sending + _way_ps(program)
+    )
     longest, steps = float(ends[t.task_kind == HOST].max()), 0.0
     if barrier:
         steps, barrier_ps = expected_steps(program, facts), program.chip.timing.barrier_ps

@@ -14,7 +14,6 @@ from compiler.budget import Budget
 from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
-from compiler.operations import check_mapped
 from compiler.passes import arrays
 from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
@@ -198,7 +197,7 @@ def map_graph(
         report(step, done, len(STEPS))
 
     graphs.verify(graph)
-    check_mapped(graph)
+    partitioning.check_weights_fit(graph, chip)
     statistics = spiking_network() if graph.takes_spikes else shipped_profile()
     budget = budget or Budget()
     begin()
@@ -235,7 +234,7 @@ def map_graph(
     tabling.verify(routers, trees, placed.mesh, chip)
     begin()
     tables = scheduling.schedule(graph, flow, packed, placed, trees, routers, chip)
-    scheduling.verify(tables)
+    scheduling.verify(tables, graph)
     report("schedule", len(STEPS), len(STEPS))
     bound = {c.site: c.bound for c in codes}
     return Program(

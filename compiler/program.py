@@ -40,7 +40,7 @@ from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
 from hw_models.mesh import Mesh, mesh_of
 
-FORMAT = "spikeloom-program-2"
+FORMAT = "spikeloom-program-3"
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
@@ -60,9 +60,12 @@ class Tables:
              repeats ring_ps once per token it keeps. gathers = index of the stage whose
              operands it completes, or -1. neuron_lo/neuron_n: sums that arrive at a vector
              task, or the neurons of a tile; channel_lo/channel_n: what it encodes; state: bytes
-             of state memory of the unit it is the first task of.
+             of state memory of the unit it is the first task of. condition: fires under it only
+             (number in compiler.conditions, -1: always); rows: sums per neuron, of the stage's own
+             linear and the chosen experts' ones.
     emit_*   what a task sends when it fires, in order: tree, message class, first channel or
-             neuron, number of channels, neurons or values; residue as above, -1 for always.
+             neuron, number of channels, neurons or values; residue as above, -1 for always;
+             condition: sent only under it.
     tree_*, node_*, sink_*   multicast trees, see passes.route.Trees; tree_key steers its messages
     entry_*  tables of the routers, see audit.replay
     work_*   what one firing of a task counts, by event kind (index into events.KINDS);
@@ -90,12 +93,15 @@ class Tables:
     task_channel_n: I32
     task_site: I32
     task_state: I64
+    task_condition: I32
+    task_rows: I32
     task_emit: I32  # [n_tasks + 1] ranges into emit_*
     emit_tree: I32
     emit_class: I32
     emit_lo: I32
     emit_n: I32
     emit_residue: I32
+    emit_condition: I32
     tree_root: I32
     tree_source: I32
     tree_first_local: I32
@@ -343,6 +349,8 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
     for row in found["linears"]:
         if row["multiplied"] is None:  # as of every matrix that is not unrolled
             del row["multiplied"]
+        if not row["integers"]:
+            del row["integers"]
     return found
 
 

@@ -100,7 +100,7 @@ def finite(name: str, rows: Tensor) -> Tensor:
 def verify_block(block: Block, tensors: Tensors) -> None:
     """Every neuron has the codes, mantissas, scale and bias of its row; raises Bug."""
     linear = block.linear
-    part_of, row_of = (of[block.lo : block.hi] for of in _origins(linear))
+    part_of, row_of = (of[block.lo : block.hi] for of in origins(linear))
     room = np.empty(linear.n_pre, np.uint32)
     for i in np.unique(part_of).tolist():
         part, neurons = linear.parts[i], np.flatnonzero(part_of == i)
@@ -117,7 +117,7 @@ def verify_block(block: Block, tensors: Tensors) -> None:
             raise Bug("another bias", where=linear.name)
 
 
-def _origins(linear: Linear) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def origins(linear: Linear) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of every neuron: the part it comes from, and its row in that part's tensors."""
     rows = [
         np.concatenate([np.arange(*pair) for pair in np.reshape(part.rows, (-1, 2))])

@@ -6,13 +6,27 @@ values and partial sums. A vector task that gets sums and gathers nothing adds t
 and sends them on: a chip's tiles agree on one sum per neuron before it leaves. A *unit*
 is a set of tasks that share one core's memory. A *net* carries what one task sends to
 one fixed set of tasks; routing makes it a tree.
+
+Under a *condition* (compiler.graph) a task fires only for tokens whose router chooses that
+expert, and a net of a task that always fires is sent only for them. What awaits sums of several
+experts of a router counts those of the chosen ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from itertools import chain
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Condition
+
+I64 = NDArray[np.int64]
 
 MessageClass = Literal["spike", "partial", "value"]
+MESSAGES: tuple[MessageClass, ...] = get_args(MessageClass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +60,13 @@ class Task:
 
     need        units awaited: values and partial sums (vector), spike trees (tile)
     extra       further units, only for tokens that fall into `ring`
-    neurons     (first, n) of the linear whose partial sums arrive here, if any
+    neurons     (first, n) of the linears whose partial sums arrive here, if any
+    rows        sums per neuron: 1, and behind a router one more per chosen expert
     gathers     its firing delivers operands of the stage's float function
-    channels    (first, n) of the site encoded here, if any
+    channels    (first, n) of `site` encoded here, if any
     encodes     whether they are coded here; False: they are spikes already
+    resends     its counts are another task's of the same unit, sent on when a router has chosen
+    condition   fires under it; None: for every token
     work        vector work by event kind; `ring_work` once more per token in the ring
     """
 
@@ -60,9 +77,13 @@ class Task:
     ring: Ring | None = None
     tile: Tile | None = None
     neurons: tuple[int, int] | None = None
+    rows: int = 1
     gathers: bool = False
     channels: tuple[int, int] | None = None
+    site: str | None = None
     encodes: bool = True
+    resends: bool = False
+    condition: Condition | None = None
     on_host: bool = False
     work: Mapping[str, int] = field(default_factory=dict)
     ring_work: Mapping[str, int] = field(default_factory=dict)
@@ -97,6 +118,7 @@ class Net:
     lo, n   channels of the site (spike), neurons of the linear (partial), or 0 and
             the number of values
     residue sent only for tokens with t % period == residue (KV stripes); -1: always
+    condition sent only under it; None: whenever its source fires
     """
 
     source: int
@@ -106,12 +128,51 @@ class Net:
     sinks: tuple[int, ...]
     period: int = 1
     residue: int = -1
+    condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class NetColumns:
+    """Nets as arrays, in their order: sink[first[net] : first[net + 1]] are its sinks.
+
+    message is an index into MESSAGES.
+    """
+
+    source: I64
+    message: I64
+    lo: I64
+    n: I64
+    first: I64
+    sink: I64
+
+    @cached_property
+    def net(self) -> I64:
+        """Net of every sink."""
+        return np.repeat(np.arange(self.source.size), np.diff(self.first))
+
+
+@dataclass(frozen=True)
 class Dataflow:
     """The whole model as tasks, units and nets."""
 
     tasks: tuple[Task, ...]
     units: tuple[Unit, ...]
     nets: tuple[Net, ...]
+
+    @cached_property
+    def columns(self) -> NetColumns:
+        """The nets, for whoever looks at all of them."""
+
+        def column(values: Iterable[int]) -> I64:
+            return np.fromiter(values, np.int64)
+
+        index = {message: i for i, message in enumerate(MESSAGES)}
+        sizes = column(len(net.sinks) for net in self.nets)
+        return NetColumns(
+            source=column(net.source for net in self.nets),
+            message=column(index[net.message] for net in self.nets),
+            lo=column(net.lo for net in self.nets),
+            n=column(net.n for net in self.nets),
+            first=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+            sink=column(chain.from_iterable(net.sinks for net in self.nets)),
+        )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.graph import Graph, Linear, vectors
+from compiler.kept import keep_block, verify_kept
 from compiler.quantize import Block, Tensors, finite, quantize_block, verify_block
 from compiler.sections import Form, Pieces
 from hw_models.errors import Bug
@@ -99,7 +100,7 @@ def verify(numbers: Numbers, graph: Graph, tensors: Tensors) -> None:
         w8, bias = numbers.linears[linear.name]
         arrays = [t.numpy() for t in (w8.q, w8.m, w8.row_scale, bias)]
         for lo, hi in cuts(linear.n_post, linear.n_pre):
-            verify_block(Block(linear, lo, *(a[lo:hi] for a in arrays)), tensors)
+            _verified(Block(linear, lo, *(a[lo:hi] for a in arrays)), tensors)
     for name in _vectors(graph):
         if not torch.equal(numbers.vectors[name], tensors[name].float()):
             raise Bug("another vector", where=name)
@@ -171,10 +172,15 @@ def _jobs(graph: Graph, tensors: Tensors) -> Iterator[_Job]:
 
 def _linear(linear: Linear, tensors: Tensors, lo: int, hi: int) -> _Pieces:
     own = _Once(tensors)
-    block = quantize_block(linear, own, lo, hi)
-    verify_block(block, own)
+    make = keep_block if linear.integers else quantize_block
+    block = _verified(make(linear, own, lo, hi), own)
     at = f"linears/{linear.name}/"
     return [(at + name, getattr(block, name)) for name in ("q", "m", "row_scale", "bias")]
+
+
+def _verified(block: Block, tensors: Tensors) -> Block:
+    (verify_kept if block.linear.integers else verify_block)(block, tensors)
+    return block
 
 
 def _vector(name: str, tensors: Tensors) -> _Pieces:

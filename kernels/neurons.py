@@ -14,6 +14,7 @@ With I = W s + b, the linear's output for the step's spikes s:
     cubalif, cubali   i' = i + a_syn (w_in I - i)
                       v' = v + a_mem ((v_leak - v) + r i')
     threshold         v' = I
+    loihi             in integers: kernels.loihi
 
 A neuron spikes where v' > v_threshold, strictly, and v' is v_reset afterwards. i, li and cubali
 have no threshold: their output is v'. A sequence begins at rest: v = v_leak (0 without a leak),
@@ -27,6 +28,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+
+from kernels import loihi
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ NEURONS: Final = {
     "i": Kind(("r",), ("v",), False),
     "li": Kind(_LEAK, ("v",), False),
     "cubali": Kind((*_SYNAPSE, *_LEAK), ("v", "i"), False),
+    "loihi": Kind(("du", "dv", "bias", "vth"), ("v", "i"), True),
 }
 
 
@@ -68,6 +72,10 @@ def population(
     kind = NEURONS[op.neuron]
     p = {name: vectors[key] for name, key in zip(kind.parameters, op.parameters, strict=True)}
     old = memory.get(op.name)
+    if op.neuron == "loihi":
+        rest = torch.zeros_like(y, dtype=torch.int32)
+        memory[op.name], fired = loihi.step(p, old or {"v": rest, "i": rest}, y.round())
+        return fired.float()
     if old is None:
         old = {"v": p.get("v_leak", torch.zeros_like(y)), "i": torch.zeros_like(y)}
     new = _integrate(p, old, y)

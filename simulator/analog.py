@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compiler.graph import Linear
 from compiler.program import Program
 from kernels.canonical import Numbers, Sums, execute
 from kernels.crossbar import read
@@ -49,8 +50,10 @@ def analog_error(
     """
     linears = {}
     for linear in program.graph.linears:
+        if linear.name not in found.sums:  # an expert that was never chosen
+            continue
         w8, _ = numbers.linears[linear.name]
-        counts = found.activity.counts[linear.site]
+        counts = driving(found, linear)
         wanted = np.stack([exact_linear(torch.from_numpy(c), w8).numpy() for c in counts])
         linears[linear.name] = linear_error(np.stack(found.sums[linear.name]), wanted)
     kl, same = [], []
@@ -60,6 +63,15 @@ def analog_error(
             same.append(ideal.logits.argmax() == found.logits[token].argmax())
         report("error", token + 1, len(tokens))
     return AnalogError(*converted, linears, len(kl), float(np.mean(kl)), float(np.mean(same)))
+
+
+def driving(found: Trajectory, linear: Linear) -> list[NDArray[np.int32]]:
+    """Counts of the tokens for which a linear ran."""
+    counts = found.activity.counts[linear.site]
+    if len(counts) == len(found.sums[linear.name]):
+        return counts
+    router, expert = linear.condition or ("", 0)
+    return [c for c, chosen in zip(counts, found.chosen[router], strict=True) if expert in chosen]
 
 
 def linear_error(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> LinearError:

@@ -202,17 +202,17 @@ def _analog_error(simulation: Simulation, tokens: Sequence[Any], report: Progres
 
 def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
     """Spiking of one site over all its tokens."""
-    counts = simulation.found.activity.stacked(name)
+    counts = simulation.found.activity.counts.get(name, [])  # none: an expert never chosen
     rows = [density(row, program.codings[name][0]) for row in counts]
-    n = counts.shape[1]
+    n = program.graph.site(name).n
     return SiteActivity(
         site=name,
         n=n,
-        tokens=counts.shape[0],
+        tokens=len(counts),
         spikes=sum(round(d.spikes_per_channel * n) for d in rows),
         silent=sum(round(d.silent_share * n) for d in rows),
         steps=sum(d.steps for d in rows),
-        max_count=int(np.abs(counts).max()),
+        max_count=max((int(np.abs(row).max()) for row in counts), default=0),
     )
 
 

@@ -140,7 +140,7 @@ def _priced(
 def _macs(run: Run, phase: Phase, skips: bool) -> dict[str, int]:
     """Dense MACs of the phase per linear, less those of silent channels where they are skipped."""
     return {
-        d.operation: round(tokens_in(run, phase, d) * d.macs * (1 - d.silent_share if skips else 1))
+        d.operation: round(tokens_in(phase, d) * d.macs * (1 - d.silent_share if skips else 1))
         for d in linears(run)
     }
 

@@ -84,7 +84,7 @@ def _phase(
         seconds=seconds,
         steps=phase.steps,
         barrier_seconds=phase.steps * chip.timing.barrier_ps * 1e-12,
-        macs=sum(d.macs * tokens_in(run, phase, d) for d in linears(run)),
+        macs=sum(d.macs * tokens_in(phase, d) for d in linears(run)),
         streams=streams,
         events=_events(phase),
         ledger=ledger(flat(phase), chip.costs, static=static),

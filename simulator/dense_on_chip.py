@@ -53,7 +53,7 @@ def dense_on_chip(
     if chip.array is not None:
         for d in linears(run):
             if d.operation in factor:
-                dict.update(counts, _reads(chip.array, d, tokens_in(run, phase, d)))
+                dict.update(counts, _reads(chip.array, d, tokens_in(phase, d)))
     seconds = (phase.end_ps - phase.start_ps) * 1e-12
     static = static_of(chip, run.n_chips, seconds, streams)
     return ledger(counts, chip.costs, static=static), (

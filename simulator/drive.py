@@ -15,19 +15,28 @@ from torch import Tensor
 
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
-from compiler.audit.trees import tree_of_sink
-from compiler.graph import Site, SpikeInput, Stage, feeds
+from compiler.conditions import first_of
+from compiler.graph import Residual, Router, Site, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
-from hw_models.errors import BadInput, Bug, DoesNotFit, SpikeloomError
+from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from kernels.threshold import count, threshold
+from simulator.failures import check_finished, error_of, place_of, too_many_in_flight
 from simulator.hot import state as hot
 from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
-from simulator.machine import enlarged, fixed_arrays, fresh_state, head_site, margin_of
+from simulator.machine import (
+    choose,
+    enlarged,
+    fixed_arrays,
+    fresh_state,
+    head_site,
+    margin_of,
+    remembering,
+)
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
 
@@ -43,13 +52,15 @@ class Trajectory:
 
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
     logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
-    or membranes.
+    or membranes. What runs under a condition (compiler.conditions) has a row per token for which
+    it holds; chosen[router]: experts, token by token.
     """
 
     activity: Activity = field(default_factory=Activity)
     sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
     logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     logits_ps: dict[int, int] = field(default_factory=dict)
+    chosen: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -105,7 +116,8 @@ class Simulation:
         self._blocks = blocks(program)
         self._outputs: dict[tuple[int, int], Outputs] = {}
         self._memory: dict[object, object] = {}
-        self._v_th: dict[tuple[str, int], Tensor] = {}
+        self._v_th: dict[int, dict[str, Tensor]] = {}  # by token, until its head has run
+        self._first_condition = first_of(program.graph)
         self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
         self._linears = {
             name: (torch.from_numpy(a.row_scale.copy()), torch.from_numpy(a.bias.copy()))
@@ -115,6 +127,12 @@ class Simulation:
     @property
     def now_ps(self) -> int:
         return int(self.state.reg[hot.R_NOW])
+
+    @property
+    def finished(self) -> int:
+        """Tokens that every task is done with, those of experts left out."""
+        always = self.fixed.task[:, hot.CONDITION] < 0
+        return int(self.state.progress[always, hot.NEXT].min())
 
     @property
     def events(self) -> int:
@@ -138,6 +156,8 @@ class Simulation:
         else:
             self._tokens.append(self._known(token))
         self._make_room()
+        self.state = remembering(self.state, self.started + 1)
+        self._v_th[self.started] = {}
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
@@ -175,7 +195,7 @@ class Simulation:
                 if why == hot.EMPTY:
                     break
                 if why == hot.ERROR:
-                    raise self._error()
+                    raise error_of(self.program, self.state)
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
                 elif why == hot.TRACE_FULL:
@@ -186,7 +206,7 @@ class Simulation:
                     yield from self._answer()
         finally:
             torch.set_num_threads(threads)
-        self._check_finished()
+        check_finished(self.program, self.fixed, self.state, self.started)
 
     def flush_trace(self) -> None:
         """Hand the trace rows gathered so far to the trace's owner."""
@@ -217,18 +237,24 @@ class Simulation:
             stage, self._vectors, self._memory, self._operand(stage, token, row), token
         )
         sites = feeds(stage)
-        if not sites:
+        if isinstance(stage, Router):
+            chosen, _ = self._memory[stage.name, token]
+            choose(self.state, self._first_condition[stage.name], chosen, token)
+            self.found.chosen.setdefault(stage.name, []).append(chosen)
+        elif not sites:
             self.found.logits[token] = x.numpy()
-            return
-        position, site, columns = self._sites[sites[0]]
-        if site.name == self._head_site and token < self.first_logits:
-            self._memory.pop(("x", token), None)
-            return
-        self._check_sent(position, token)
-        counts = self.state.counts[row, columns]
-        v_th = encode(site, x, self.program.k, token, counts)
-        self._v_th[site.name, token] = torch.tensor(v_th)
-        self.found.activity.add(site.name, counts.copy(), v_th)
+            del self._v_th[token]
+        for name in sites:
+            position, site, columns = self._sites[name]
+            if name == self._head_site and token < self.first_logits:
+                self._memory.pop(("x", token), None)
+                del self._v_th[token]
+                return
+            self._check_sent(position, token)
+            counts = self.state.counts[row, columns]
+            v_th = encode(site, x, self.program.k, token, counts)
+            self._v_th[token][name] = torch.tensor(v_th)
+            self.found.activity.add(name, counts.copy(), v_th)
 
     def _block(self, block: Block, index: int, token: int) -> None:
         """One block of a population for one step; its spikes go back to the engine."""
@@ -246,26 +272,31 @@ class Simulation:
         if not whole.add(block, sums, x):
             return
         del self._outputs[index, token]
-        self._taken_v_th(linear.site, stage, token)
+        self._v_th_of(linear.site, stage, token)
         if self.keep_sums:
             self.found.sums.setdefault(linear.name, []).append(whole.sums)
         if stage.site is not None:
             self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
         if index == len(self.program.graph.stages) - 1:
             self.found.logits[token] = whole.x
+            del self._v_th[token]
         elif stage.site is not None:
-            self._v_th[stage.site, token] = ONE
+            self._v_th[token][stage.site] = ONE
 
     def _check_sent(self, site: int, token: int) -> None:
         """Counts share a row with those of a token before, which must have been sent by now."""
         before = token - self.state.counts.shape[0]
         if before < 0:
             return
-        encoders = self.state.progress[self.program.tables.task_site == site]
-        sent = encoders[:, hot.NEXT] - (encoders[:, hot.SYMBOL] > 0)
-        if (sent <= before).any():
+        encoders = self.program.tables.task_site == site
+        progress = self.state.progress[encoders]
+        sent = progress[:, hot.NEXT] - (progress[:, hot.SYMBOL] > 0)
+        due, condition = before + 1, int(self.fixed.task[encoders, hot.CONDITION].min())
+        if condition >= 0:
+            due = int((self.state.turn[condition, :due] >= 0).sum())
+        if (sent < due).any():
             name = self.program.graph.sites[site].name
-            raise _too_many_in_flight(f"counts of {name}", before, f"token {token}")
+            raise too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""
@@ -273,103 +304,33 @@ class Simulation:
             return torch.from_numpy(self._tokens[token].astype(np.float32))
         if stage.linear is None:
             return torch.from_numpy(self.program.embed(self._tokens[token]))
-        linear, columns = self._operands[stage.linear]
+        y = self._output(stage, stage.linear, token, row)
+        if not isinstance(stage, Residual) or stage.router is None:
+            return y
+        chosen, _ = self._memory[stage.router, token]
+        experts = (self._output(stage, stage.experts[i], token, row) for i in chosen)
+        return torch.stack([y, *experts])
+
+    def _output(self, stage: Stage, name: str, token: int, row: int) -> Tensor:
+        """Float output of a linear that a stage reads."""
+        linear, columns = self._operands[name]
         sums = self.state.stage_sums[row, columns].copy()
         if self.keep_sums:
-            self.found.sums.setdefault(stage.linear, []).append(sums)
-        v_th = self._taken_v_th(linear.site, stage, token)
-        return linear_output(torch.from_numpy(sums), v_th, *self._linears[stage.linear])
+            self.found.sums.setdefault(name, []).append(sums)
+        v_th = self._v_th_of(linear.site, stage, token)
+        return linear_output(torch.from_numpy(sums), v_th, *self._linears[name])
 
-    def _taken_v_th(self, site: str, stage: Stage, token: int) -> Tensor:
+    def _v_th_of(self, site: str, stage: Stage, token: int) -> Tensor:
         """V_th of a token's spikes, whose sums are complete."""
-        v_th = self._v_th.pop((site, token), None)
+        v_th = self._v_th[token].get(site)
         if v_th is None:
             stages = self.program.graph.stages
             home = int((self.program.tables.task_gathers == stages.index(stage)).argmax())
             raise Bug(
                 f"sums are complete before {site} has spiked",
-                where=f"{self._place(home)}, token {token}",
+                where=f"{place_of(self.program, home)}, token {token}",
             )
         return v_th
-
-    def _check_finished(self) -> None:
-        """An empty queue with an open (operation, token) is an error that names it."""
-        fired = self.state.progress[:, hot.NEXT]
-        behind = np.flatnonzero(fired < self.started)
-        if behind.size == 0:
-            return
-        token = int(fired[behind].min())
-        task = self._first_in_want(behind[fired[behind] == token])
-        got = int(self.state.got[task, token % int(self.fixed.service[hot.SLOTS])])
-        tables = self.program.tables
-        kinds = "markers" if tables.task_kind[task] == 0 else "values and sums"
-        raise Bug(
-            f"token {token} never finished: got {got} of {int(tables.task_need[task])} {kinds}; "
-            f"missing from {', '.join(self._senders(task)) or 'no sender'}",
-            where=self._place(task),
-        )
-
-    def _first_in_want(self, tasks: NDArray[np.int64]) -> int:
-        """Of tasks that wait for the same token, one that waits for none of the others."""
-        tables = self.program.tables
-        theirs = np.isin(tables.tree_task, tasks)[tree_of_sink(tables)]
-        first = tasks[~np.isin(tasks, tables.sink_task[theirs])]
-        return int((first if first.size else tasks)[0])
-
-    def _place(self, task: int) -> str:
-        """Operation, task and core, for errors."""
-        tables = self.program.tables
-        return (
-            f"operation {self.program.ops[tables.task_op[task]]}, "
-            f"task {self.program.task_names[task]}, core {int(tables.task_core[task])}"
-        )
-
-    def _senders(self, task: int) -> list[str]:
-        """Tasks that were to send to `task` and, for this token, have not or were lost."""
-        names, tables = self.program.task_names, self.program.tables
-        trees = np.unique(tree_of_sink(tables)[tables.sink_task == task])
-        found = [f"tree {tree} of {names[int(tables.tree_task[tree])]}" for tree in trees]
-        return found[:4] + (["..."] if len(found) > 4 else [])
-
-    def _error(self) -> SpikeloomError:
-        reg = self.state.reg
-        code, task, token, place, detail = (
-            int(reg[r]) for r in (hot.R_ERROR, hot.R_E1, hot.R_E2, hot.R_E3, hot.R_E4)
-        )
-        where = f"{self._place(task)}, token {token}"
-        if code == hot.E_ACCUMULATOR:
-            return DoesNotFit(
-                f"the accumulator of neuron {place} would be {detail}, beyond int32",
-                where=where,
-                fix="a smaller --k, or smaller activations: check the checkpoint",
-            )
-        if code == hot.E_PARTIAL:
-            return DoesNotFit(
-                f"partial sum {detail} of neuron {place} is too wide",
-                where=where,
-                fix="a smaller --k, or smaller activations: check the checkpoint",
-            )
-        if code == hot.E_RING:
-            stage = self.program.graph.stages[place].name
-            return _too_many_in_flight(f"operands of {stage}", detail, where)
-        return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
-
-
-_MESSAGES = {
-    hot.E_LOST_SPIKES: "the marker announces {place} spikes, {detail} arrived",
-    hot.E_NO_AXON: "core {place} has no axon {detail} here",
-    hot.E_NO_NEURON: "a partial sum for neuron {detail} reached core {place}",
-    hot.E_LATE: "a message of class {detail} came to core {place} after the token had fired",
-    hot.E_TOO_MANY: "core {place} got {detail} inputs, more than it awaits",
-}
-
-
-def _too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
-    return DoesNotFit(
-        f"the {what} for token {token} are still in use",
-        where=where,
-        fix="a shorter prompt, or fewer token slots: --slots 1",
-    )
 
 
 def _columns(first: np.int64, n: int) -> slice:

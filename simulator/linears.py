@@ -45,18 +45,9 @@ def linears(run: Run) -> tuple[Driven, ...]:
     return tuple(found)
 
 
-def tokens_in(run: Run, phase: Phase, driven: Driven) -> int:
-    """Tokens of a phase that a linear computed; one not driven by all ran for the last ones.
-
-    (The head of a prompt is needed for its last token only.)
-    """
-    before = 0
-    for other in run.phases:
-        if other is phase:
-            break
-        before += other.tokens
-    skipped = sum(p.tokens for p in run.phases) - driven.site.tokens
-    return max(0, phase.tokens - max(0, skipped - before))
+def tokens_in(phase: Phase, driven: Driven) -> int:
+    """Tokens of a phase that a linear computed."""
+    return phase.ran.get(driven.operation, phase.tokens)
 
 
 def weighted_silent(driven: tuple[Driven, ...]) -> float:

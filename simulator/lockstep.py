@@ -23,7 +23,8 @@ from simulator.spikes import checked
 
 I64 = NDArray[np.int64]
 
-_NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset")
+_NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset",
+          "du", "dv", "bias", "vth")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +221,5 @@ def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> C
 def _bits(parameters: tuple[str, ...]) -> int:
     """What a kind of neurons has, for the kernel."""
     has = {"a_syn": hot.SYNAPSE, "a_mem": hot.LEAK, "r": hot.MEMBRANE, "v_threshold": hot.FIRES}
-    has["v_reset"] = hot.RESETS
+    has |= {"v_reset": hot.RESETS, "du": hot.LOIHI}
     return sum(bit for name, bit in has.items() if name in parameters)

@@ -1,10 +1,14 @@
 """Lay a program out as the arrays of the event engine, and enlarge them when they fill."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.audit.arrivals import condition_of_tree
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Population
+from compiler.conditions import added_up, first_of
+from compiler.graph import Population, Residual, Router
 from compiler.program import TILE, VECTOR, Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput
@@ -51,9 +55,12 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
     weight, mantissa = _tile_arrays(program, task)
     return Fixed(
         task=task,
-        emit=_columns(t.emit_tree, t.emit_class, t.emit_lo, t.emit_n, t.emit_residue),
+        emit=_columns(
+            *(t.emit_tree, t.emit_class, t.emit_lo, t.emit_n, t.emit_residue, t.emit_condition)
+        ),
         tree=_columns(
-            t.tree_root, t.tree_source, t.tree_first_local, t.tree_last_local, _fan_out(program)
+            *(t.tree_root, t.tree_source, t.tree_first_local, t.tree_last_local),
+            *(_fan_out(program), condition_of_tree(t)),
         ),
         node=_columns(
             t.node_link, t.node_first_child, t.node_last_child, t.node_first_sink, t.node_last_sink
@@ -72,7 +79,7 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
         ),
         linear=_columns(
             [program.partial_bits[lin.name] for lin in linears],
-            _offsets(np.array([lin.n_post for lin in linears], np.int64))[:-1],
+            _linear_offsets(program),
             [CODINGS[program.codings[lin.site][0]].code for lin in linears],
         ),
         message=_columns(
@@ -98,6 +105,7 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
         used_core=_columns(cores, np.bincount(t.task_core, update_ps)[cores]),
         weight=weight,
         mantissa=mantissa,
+        condition=_condition_table(program),
         array=array_constants(program),
         cell=crossbar_cells(program, task),
     )
@@ -126,7 +134,7 @@ def _task_table(program: Program, slots: int) -> I64:
     sums = np.where(
         tiles,
         _offsets(slots * gathered(program))[:-1],
-        _offsets(np.where(tiles, 0, slots * neurons))[:-1],
+        _offsets(np.where(tiles, 0, slots * t.task_rows * neurons))[:-1],
     )
     return _columns(
         t.task_core,
@@ -151,7 +159,33 @@ def _task_table(program: Program, slots: int) -> I64:
         _offsets(groups * neurons)[:-1],
         sums,
         _offsets(slots * groups)[:-1],
+        t.task_condition,
+        t.task_rows,
+        np.where(t.task_gathers < 0, -1, _experts_added(program)[t.task_gathers]),
     )
+
+
+def _experts_added(program: Program) -> I64:
+    """By stage: the first condition of the router whose experts it adds to the stream, or -1."""
+    first = first_of(program.graph)
+    routers = (s.router if isinstance(s, Residual) else None for s in program.graph.stages)
+    return np.array([-1 if name is None else first[name] for name in routers], np.int64)
+
+
+def _condition_table(program: Program) -> I64:
+    """By condition, as named in hot.state."""
+    graph = program.graph
+    sizes = np.array([s.n for s in graph.stages if isinstance(s, Router)], np.int64)
+    first = np.repeat(_offsets(sizes)[:-1], sizes)
+    begins = dict(zip([lin.name for lin in graph.linears], _linear_offsets(program), strict=True))
+    return _columns(
+        first, first + np.repeat(sizes, sizes), [begins[name] for name in added_up(graph)]
+    )
+
+
+def _linear_offsets(program: Program) -> I64:
+    """Where every linear's sums begin in the engine's stage_sums."""
+    return _offsets(np.array([lin.n_post for lin in program.graph.linears], np.int64))[:-1]
 
 
 def gathered(program: Program) -> I64:
@@ -226,7 +260,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     groups = fixed.task[:, h.GROUPS]
     array = program.chip.array
     widest = 1 if array is None else 3 + array.columns_per_weight
-    n_home = int((slots * t.task_neuron_n)[t.task_kind == VECTOR].sum())
+    n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     return State(
         reg=reg,
         heap=_zeros(room, 3),
@@ -253,6 +287,9 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         stage_token=np.full((len(graph.stages), ring), -1, np.int64),
         stage_all=stage_all,
         site_first=np.array([first * (s.name == head_site(program)) for s in graph.sites]),
+        turn=np.full((fixed.condition.shape[0], ring), -1, np.int64),
+        token_at=_zeros(fixed.condition.shape[0], ring),
+        turns=_zeros(fixed.condition.shape[0]),
         ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
@@ -277,6 +314,25 @@ def _after_head(program: Program) -> NDArray[np.bool_]:
     inbox = np.zeros(t.task_core.size, bool)
     inbox[program.task_names.index("host.logits")] = True
     return np.isin(t.task_op, list(wanted)) | inbox
+
+
+def remembering(state: State, tokens: int) -> State:
+    """The same engine with room for the routers' choices for so many tokens."""
+    have = state.turn.shape[1]
+    if tokens <= have:
+        return state
+    more = ((0, 0), (0, max(have, tokens - have)))
+    turn = np.pad(state.turn, more, constant_values=-1)
+    return state._replace(turn=turn, token_at=np.pad(state.token_at, more))
+
+
+def choose(state: State, first: int, chosen: Sequence[int], token: int) -> None:
+    """A router has chosen experts: it is their next turn. first: condition of its expert 0."""
+    for expert in chosen:
+        turn = state.turns[first + expert]
+        state.turn[first + expert, token] = turn
+        state.token_at[first + expert, turn] = token
+        state.turns[first + expert] += 1
 
 
 def enlarged(state: State) -> State:

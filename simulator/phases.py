@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.accounting import counters, tree_facts
-from compiler.program import Program
+from compiler.accounting import Snapshot, counters, tree_facts
+from compiler.program import TILE, Program
 from hw_models.events import LINKS
 from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
@@ -32,12 +32,13 @@ def run_text(
     for token, ps, found in simulation.advance():
         if token >= 0:
             logits, end = found, ps
-        report("prefill", int(simulation.state.progress[:, hot.NEXT].min()), len(prompt))
+        report("prefill", simulation.finished, len(prompt))
     after, busy = snapshot(simulation.state), _busy_ps(simulation)
-    counts = counters(program, facts, after.since(before))
+    seen = after.since(before)
+    counts, ran = counters(program, facts, seen), _ran(program, seen, len(prompt))
     room = _max_streams(program, end, busy)
     steps = simulation.steps
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps)]
+    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps, ran)]
     generated = [int(logits.argmax())]
     start, before = end, after
     while len(generated) < wanted:
@@ -49,10 +50,10 @@ def run_text(
         report("decode", len(generated), wanted)
     if wanted > 1:
         seen = snapshot(simulation.state).since(before)
-        counts = counters(program, facts, seen)
+        counts, ran = counters(program, facts, seen), _ran(program, seen, wanted - 1)
         room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
         steps = simulation.steps - steps
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps))
+        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps, ran))
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return generated, phases
@@ -76,6 +77,15 @@ def run_steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progres
     simulation.flush_trace()
     check_conservation(program, facts, simulation.state)
     return Phase("steps", len(spikes), 0, end, counts, room, simulation.steps)
+
+
+def _ran(program: Program, seen: Snapshot, tokens: int) -> dict[str, int]:
+    """How many tokens a linear ran for, where it was not all of them: the head, experts."""
+    t, names = program.tables, [linear.name for linear in program.graph.linears]
+    tile = np.flatnonzero(t.task_kind == TILE)
+    fired = np.zeros(len(names), np.int64)
+    fired[t.task_linear[tile]] = seen.task_fired[tile]  # all of a linear's tiles as often
+    return {name: n for name, n in zip(names, fired.tolist(), strict=True) if n != tokens}
 
 
 def _busy_ps(simulation: Simulation) -> NDArray[np.int64]:

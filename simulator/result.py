@@ -28,6 +28,8 @@ class Phase:
     counters: Counters
     max_streams: int  # as many sequences have room beside each other on the busiest core and link
     steps: int = 0  # barriers that fell in it; none under dataflow
+    # {linear: tokens} of linears that did not run for all: the head of a prompt, experts
+    ran: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from simulator.result import Run
 from simulator.timeline import write_timeline
 from simulator.trace import Trace, write_events
 
-FORMAT: Final = "spikeloom-run-1"
+FORMAT: Final = "spikeloom-run-2"
 RUN, COUNTERS, ACTIVITY = "run.json", "counters.json", "activity.parquet"
 EVENTS, TIMELINE = "events.parquet", "timeline.perfetto"
 SUMS, PROVENANCE = "SHA256SUMS", "provenance.json"

@@ -28,10 +28,16 @@ def root() -> Path:
 def commands() -> Mapping[str, Any]:
     """Every command with options, such as "sbsim run", and its click form."""
     from compiler.cli import app as sbcompile
+    from compiler.cli_export import app as export
     from compiler.cli_verify import app as verify
     from simulator.cli import app as sbsim
 
-    groups = {"sbcompile": sbcompile, "sbcompile verify": verify, "sbsim": sbsim}
+    groups = {
+        "sbcompile": sbcompile,
+        "sbcompile export": export,
+        "sbcompile verify": verify,
+        "sbsim": sbsim,
+    }
     return {
         name: command
         for program, app in groups.items()

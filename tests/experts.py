@@ -6,7 +6,11 @@ from functools import cache
 import torch
 
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
+from compiler.pipeline import compile_graph
+from compiler.program import Program
 from compiler.weights import quantize
+from hw_models.chip import load_chip
+from kernels.canonical import TokenTrace, execute
 
 # layers: full attention and dense, window and experts, window and experts; 140 inputs: two groups
 CONFIG = {
@@ -36,6 +40,19 @@ TWO_OF_FIVE = CONFIG | {
     "full_attention_layers": [2],
     "rms_norm_eps": 1e-5,
 }
+# experts of three groups of inputs: on cores of 128 axons their sums come from several tiles
+WIDE = CONFIG | {
+    "num_hidden_layers": 2,
+    "num_experts": 3,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 300,
+}
+CONFIGS = {"one of four": CONFIG, "two of five": TWO_OF_FIVE, "wide": WIDE}
+# linears of several tiles, sites of several blocks, several chips
+SMALL_CORES = {"core.synapse_memory": "1 KiB", "core.state_memory": "3 KiB"}
+NARROW_CORES = SMALL_CORES | {
+    "core.synapse_memory": "2 KiB", "core.in_axons": "128", "layout.usable_cores": "4",
+}  # fmt: skip
 TEXT = (3, 17, 17, 22, 0, 8, 21, 5, 9, 11)
 
 
@@ -85,9 +102,29 @@ def random_tensors(config: dict, seed: int = 0) -> dict[str, torch.Tensor]:
     return tensors
 
 
-@cache
 def mixture(two_of_five: bool = False):
     """Graph, float tensors and quantised numbers of CONFIG or TWO_OF_FIVE."""
-    config = TWO_OF_FIVE if two_of_five else CONFIG
-    graph, tensors = spikingbrain_moe(config, "mixture", 8).graph, random_tensors(config)
+    return model("two of five" if two_of_five else "one of four")
+
+
+@cache
+def model(name: str, seed: int = 0):
+    """Graph, float tensors and quantised numbers of one of CONFIGS."""
+    config = CONFIGS[name]
+    graph, tensors = spikingbrain_moe(config, "mixture", 8).graph, random_tensors(config, seed)
     return graph, tensors, quantize(graph, tensors)
+
+
+@cache
+def reference(name: str, seed: int = 0) -> list[TokenTrace]:
+    """What the canonical executor says about TEXT."""
+    graph, _, numbers = model(name, seed)
+    return list(execute(graph, numbers, TEXT))
+
+
+@cache
+def program(name: str = "one of four", target: str = "toy", seed: int = 0) -> Program:
+    """One of CONFIGS compiled; on toy for SMALL_CORES, or NARROW_CORES if it is wide."""
+    graph, tensors, _ = model(name, seed)
+    cores = NARROW_CORES if name == "wide" else SMALL_CORES
+    return compile_graph(graph, tensors, load_chip(target, cores if target == "toy" else {}))

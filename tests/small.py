@@ -1,5 +1,6 @@
 """Small random models for laws: quick to run, but with several groups, tiles, chips and rings."""
 
+from collections import Counter
 from functools import cache
 
 from compiler.frontends.config import GlaSwaConfig
@@ -60,12 +61,18 @@ def decoded(program, text=TEXT, sync=None) -> Simulation:
 
 def assert_equal(simulation: Simulation, wanted: list[TokenTrace]) -> None:
     """Counts and thresholds at every site, sums of every linear, logits: ==."""
-    found = simulation.found
+    found, seen = simulation.found, Counter()
     for token, want in enumerate(wanted):
         for site, counts in want.counts.items():
-            assert (found.activity.counts[site][token] == counts).all(), (site, token)
-            assert found.activity.v_th[site][token] == want.v_th[site], (site, token)
+            row = seen["site", site]  # an expert has one for the tokens that chose it
+            assert (found.activity.counts[site][row] == counts).all(), (site, token)
+            assert found.activity.v_th[site][row] == want.v_th[site], (site, token)
         for linear, sums in want.sums.items():
-            assert (found.sums[linear][token] == sums).all(), (linear, token)
+            assert (found.sums[linear][seen["linear", linear]] == sums).all(), (linear, token)
+        seen += Counter([("site", name) for name in want.counts])
+        seen += Counter([("linear", name) for name in want.sums])
         assert (found.logits[token] == want.logits).all(), token
     assert len(found.logits) == len(wanted)
+    recorded = Counter({("site", name): len(rows) for name, rows in found.activity.counts.items()})
+    recorded += Counter({("linear", name): len(rows) for name, rows in found.sums.items()})
+    assert recorded == seen

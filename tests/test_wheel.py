@@ -94,6 +94,8 @@ def test_every_import_is_a_declared_dependency(root):
     for room in ROOMS:
         for path in (root / room).rglob("*.py"):
             extra = {"triton"} if path.stem.endswith("_triton") else set()
+            if path == root / "compiler" / "lava" / "network.py":
+                extra = {"lava"}  # a script that users are given, and none of ours imports
             for name in top_level_imports(path) - extra:
                 imported[name] = path
     foreign = set(imported) - set(sys.stdlib_module_names) - set(ROOMS)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import Gla, Population, Window
+from compiler.audit.experts import resends
+from compiler.graph import Gla, Parallel, Population, Residual, Window, feeds
 from compiler.program import TILE, VECTOR, Program
 from kernels.neurons import NEURONS
 
@@ -58,22 +59,39 @@ def _synapses(program: Program) -> I64:
 
 
 def least_state(program: Program) -> I64:
-    """Bytes by core that its tasks cannot do without; recurrent state of GLA is left out."""
+    """Bytes by core that its tasks cannot do without; states of linear attention are left out."""
     t, slots = program.tables, program.chip.core.token_slots
     n_pre, neurons = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
     tile, gathers = t.task_kind == TILE, t.task_gathers >= 0
     groups = -(-n_pre // GROUP)
     sets = 2 + 4 * slots if program.chip.array is None else 2 + 4
     counts = 0 if program.chip.array is None else 4 * slots * n_pre
-    sums = np.where(gathers, 8 * slots + 8, 8 * slots) * neurons  # a home also scales them
+    # a home also scales its sums; those of chosen experts lie beside the others
+    sums = (8 * slots * t.task_rows + np.where(gathers, 8 + _expert_scales(program), 0)) * neurons
     held = np.where(tile, neurons * groups * sets + counts, sums)
     held = np.where(t.task_kind == VECTOR, held + _ring_bytes(program), held)
     held += _neuron_bytes(program)
-    # the stream's floats; spikes are none, and nothing is kept of them
-    coded = np.array([s.threshold != "spikes" for s in program.graph.sites] + [False])[t.task_site]
-    held += (8 * slots + 4) * t.task_channel_n.astype(np.int64) * coded
+    held += (8 * slots + 4) * t.task_channel_n.astype(np.int64) * _keeps_floats(program)
     total = np.bincount(t.task_core, held.astype(np.float64), program.mesh.n_cores + 1)
     return total[:-1].astype(np.int64)
+
+
+def _keeps_floats(program: Program) -> NDArray[np.bool_]:
+    """Tasks with a vector of floats: one for all sites of a stage, and for who sends it again;
+    spikes are none, and nothing is kept of them."""
+    t, graph = program.tables, program.graph
+    first = {feeds(stage)[0] for stage in graph.stages if feeds(stage)}
+    coded = [s.threshold != "spikes" and s.name in first for s in graph.sites]
+    found: NDArray[np.bool_] = np.array([*coded, False])[t.task_site] & ~resends(t)
+    return found
+
+
+def _expert_scales(program: Program) -> I64:
+    """Bytes per neuron that a stage's home keeps of its experts: a float32 scale each."""
+    graph, t = program.graph, program.tables
+    n = [len(stage.experts) if isinstance(stage, Residual) else 0 for stage in graph.stages]
+    found: I64 = 4 * np.array([*n, 0], np.int64)[t.task_gathers]
+    return found
 
 
 def _neuron_bytes(program: Program) -> I64:
@@ -89,7 +107,8 @@ def _neuron_bytes(program: Program) -> I64:
 def _ring_bytes(program: Program) -> I64:
     """Stored keys and values of the stripes of KV rings: int8 and a float32 scale each."""
     t = program.tables
-    sizes = {s.name: 2 * (s.head_dim + 4) for s in program.graph.stages if isinstance(s, Window)}
+    rings = (s for s in program.graph.stages if isinstance(s, Window | Parallel))
+    sizes = {s.name: 2 * (s.head_dim + 4) for s in rings}
     token = np.array([sizes.get(op, 0) for op in program.ops], np.int64)[t.task_op]
     found: I64 = -(-t.task_window.astype(np.int64) // t.task_period) * token
     return found
@@ -100,10 +119,11 @@ def recurrent_state(program: Program) -> Iterator[tuple[str, int, int]]:
     t = program.tables
     charged = np.bincount(t.task_op, t.task_state.astype(np.float64), len(program.ops))
     for stage in program.graph.stages:
-        if isinstance(stage, Gla):
-            least = 4 * stage.heads * stage.head_dim**2
-        elif isinstance(stage, Window):
-            least = stage.window * stage.kv_heads * 2 * (stage.head_dim + 4)
-        else:
-            continue
-        yield stage.name, int(charged[program.ops.index(stage.name)]), least
+        least = 0
+        if isinstance(stage, Gla | Parallel):
+            least += 4 * stage.heads * stage.head_dim**2
+        if isinstance(stage, Window | Parallel):
+            kept = stage.window + (stage.sinks if isinstance(stage, Parallel) else 0)
+            least += kept * stage.kv_heads * 2 * (stage.head_dim + 4)
+        if least:
+            yield stage.name, int(charged[program.ops.index(stage.name)]), least

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.audit.arrivals import arrivals
+from compiler.audit.experts import check_experts, resends
 from compiler.audit.trees import AGAIN, node_of_sink, parent_of_node, tree_of_node, tree_of_sink
-from compiler.operations import check_mapped
+from compiler.conditions import condition_of, conditions
+from compiler.graph import feeds, reads
 from compiler.program import HOST, I32, PARTIAL, SPIKE, TILE, VALUE, VECTOR, Program, Tables
 from hw_models.errors import BadInput
 from hw_models.events import KINDS
@@ -24,13 +27,13 @@ GROUP = 128
 
 
 def check_tables(program: Program) -> None:
-    """Raises BadInput that names table, row and task; Unsupported for a stage."""
-    check_mapped(program.graph)
+    """Raises BadInput that names table, row and task."""
     with _placed("tables"):
         _check_lengths(program)
         _check_tasks(program)
         _check_roles(program)
         _check_emits(program)
+        check_experts(program)
         above = _check_trees(program)
         _check_sinks(program, above.sink_tree)
         _check_ways(program, above)
@@ -87,6 +90,9 @@ def _check_tasks(program: Program) -> None:
     _hold(_inside(t.task_site, width.size, -1), "unknown site", names, every)
     _hold((t.task_linear >= 0) >= (tile | has_sums), "sums without a linear", names, every)
     _hold(t.task_period >= 1, "a period below 1", names, every)
+    runs, number = condition_of(graph), {c: i for i, c in enumerate(conditions(graph))}
+    own = np.array([number.get(runs.get(name) or ("", 0), -1) for name in program.ops])
+    _hold(t.task_condition == own[t.task_op], "under another condition", names, every)
     wanted = np.stack([t.task_need, t.task_extra, t.task_window, t.task_ps, t.task_ring_ps])
     _hold((wanted >= 0).all(0), "a negative need, window or time", names, every)
     _hold(
@@ -119,28 +125,38 @@ def _check_roles(program: Program) -> None:
     sites = {site.name: i for i, site in enumerate(graph.sites)}
     stage = np.array([stages.get(name, -1) for name in program.ops])[t.task_op]
     own_linear = np.array([linears.get(name, -1) for name in program.ops])[t.task_op]
-    reads = np.array([linears.get(str(s.linear), -1) for s in graph.stages])
-    feeds = np.array([sites.get(getattr(s, "site", ""), -1) for s in graph.stages])
+    main = np.array([linears.get(str(s.linear), -1) for s in graph.stages])
+    fed_by = {name: i for i, s in enumerate(graph.stages) for name in feeds(s)}
+    feeder = np.array([fed_by[name] for name in sites])
     gathers, encodes = t.task_gathers >= 0, t.task_site >= 0
     has_sums = ~tile & (t.task_neuron_n > 0)
     _hold(~gathers | (t.task_gathers == stage), "gathers for another stage", names, every)
     _hold(~tile | (t.task_linear == own_linear), "a tile of another linear", names, every)
     adds_up = has_sums & ~gathers  # for a home elsewhere
-    wanted = np.where(adds_up, own_linear, reads[stage])
+    wanted = np.where(adds_up, own_linear, main[stage])
     _hold(~has_sums | (t.task_linear == wanted), "sums of another linear", names, every)
-    _hold(~encodes | (t.task_site == feeds[stage]), "encodes another site", names, every)
+    encoded = np.where(encodes, feeder[t.task_site], stage)
+    _hold(encoded == stage, "encodes another site", names, every)
     if set(t.task_gathers[gathers].tolist()) != set(stages.values()):
         raise BadInput("a stage that no task gathers", where="task_gathers", fix=AGAIN)
-    for i, linear in enumerate(graph.linears):
-        mine = t.task_linear == i
-        homes, blocks = mine & has_sums & gathers, mine & tile
-        _cover(linear.name, t.task_neuron_lo[homes], t.task_neuron_n[homes], linear.n_post)
-        stored = t.task_n_pre[blocks].astype(np.int64) * t.task_neuron_n[blocks]
+    homes = _grouped(np.where(has_sums & gathers, stage, -1), len(stages))
+    blocks = _grouped(np.where(tile, t.task_linear, -1), len(linears))
+    reader = {name: i for i, s in enumerate(graph.stages) for name in reads(s)}
+    for linear, mine in zip(graph.linears, blocks, strict=True):
+        own = homes[reader[linear.name]]
+        _cover(linear.name, t.task_neuron_lo[own], t.task_neuron_n[own], linear.n_post)
+        stored = t.task_n_pre[mine].astype(np.int64) * t.task_neuron_n[mine]
         if stored.sum() != linear.n_pre * linear.n_post:
             raise BadInput(f"{stored.sum()} synapses in tiles", where=linear.name, fix=AGAIN)
-    for i, site in enumerate(graph.sites):
-        mine = t.task_site == i
+    encoders = _grouped(np.where(resends(t), -1, t.task_site), len(sites))
+    for site, mine in zip(graph.sites, encoders, strict=True):
         _cover(site.name, t.task_channel_lo[mine], t.task_channel_n[mine], site.n)
+
+
+def _grouped(key: I64, n: int) -> list[I64]:
+    """Tasks by their key, 0 .. n - 1."""
+    order = np.argsort(key, kind="stable")
+    return np.split(order, np.searchsorted(key[order], np.arange(n + 1)))[1:-1]
 
 
 def _cover(where: str, first: I32, n: I32, total: int) -> None:
@@ -228,7 +244,7 @@ def _check_sinks(program: Program, owner: I64) -> None:
     kind, n, residue = carries[owner].T
     task = t.sink_task
     _hold(_inside(task, len(names)), "unknown sink", names, t.tree_task[owner])
-    tile, host = t.task_kind[task] == TILE, t.task_kind[task] == HOST
+    graph, tile, host = program.graph, t.task_kind[task] == TILE, t.task_kind[task] == HOST
     goes = (kind == SPIKE) & (tile | host) | (kind != SPIKE) & ~tile
     _hold(goes, "spikes go to tiles or the host, all else to vector tasks", names, task)
     base = np.where(kind == SPIKE, -t.task_pre[task], -t.task_neuron_lo[task])
@@ -241,10 +257,21 @@ def _check_sinks(program: Program, owner: I64) -> None:
 
     every = np.arange(len(names))
     units = np.where(kind == SPIKE, 1, n)
-    always = arriving(np.where(residue < 0, units, 0))
-    _hold(t.task_need == always, "awaits another number than it is sent", names, every)
-    sometimes = arriving(np.where(residue < 0, 0, units))
-    _hold(t.task_extra == sometimes, "awaits another number than it is sent", names, every)
+    for awaited, which in ((t.task_need, residue < 0), (t.task_extra, residue >= 0)):
+        due = arrivals(t, program.graph, owner, units, which)
+        for wrong in (*task[due.stray].tolist(), *due.uneven.tolist()):
+            raise BadInput("awaits other experts than it is sent", where=names[wrong], fix=AGAIN)
+        _hold(awaited == due.units, "awaits another number than it is sent", names, every)
+    sites = {site.name: i for i, site in enumerate(graph.sites)}
+    readers = {name: i for i, stage in enumerate(graph.stages) for name in reads(stage)}
+    site_of = np.array([sites[linear.site] for linear in graph.linears])
+    reader = np.array([readers[linear.name] for linear in graph.linears])
+    source = t.tree_task[owner]
+    drives = (t.task_site[source] == site_of[t.task_linear[task]]) | ~tile
+    _hold(drives, "spikes of another site", names, task)
+    home = reader[t.task_linear[source]] == t.task_gathers[task]
+    adds_up = (t.task_gathers[task] < 0) & (t.task_linear[task] == t.task_linear[source])
+    _hold(home | adds_up | (kind != PARTIAL), "sums of another linear", names, task)
     axons = np.where(t.task_kind == TILE, t.task_n_pre, 0)
     driven = arriving(np.where((kind == SPIKE) & tile, n, 0))
     _hold(axons == driven, "axons that no channel drives", names, every)

@@ -10,10 +10,10 @@ kernels.neurons. A NIR file does not tell dt: snnTorch exports for 1e-4.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import networkx as nx
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from compiler.audit.graph import verify
 from compiler.frontends.checkpoint import model_name
+from compiler.frontends.loihi import KINDS, FixedPoint, fixed_point
 from compiler.frontends.model import Lazy
 from compiler.frontends.nir_file import Node, read_nodes
 from compiler.frontends.torch_zip import printable
@@ -52,7 +53,7 @@ from compiler.graph import (
 from hw_models.errors import BadInput, Unsupported
 from kernels.neurons import NEURONS
 
-Integration = Literal["euler", "exact"]
+Integration = Literal["euler", "exact", "loihi"]
 
 TYPES: Final[dict[str, Neuron]] = {
     "IF": "if",
@@ -80,7 +81,7 @@ _LARGEST: Final = 1e30  # keeps float32 state finite for as long as its inputs a
 @dataclass(frozen=True, slots=True)
 class Stepping:
     """How continuous time becomes steps: their length in the unit of the file's time constants,
-    and how a leak is integrated over one (kernels.neurons)."""
+    and how a leak is integrated over one (kernels.neurons). loihi: euler in fixed point."""
 
     dt: float = 1e-4
     integration: Integration = "euler"
@@ -88,8 +89,9 @@ class Stepping:
     def __post_init__(self) -> None:
         if not 0 < self.dt < math.inf:
             raise BadInput(f"a step of {self.dt}", where="--dt", fix="a number above 0")
-        if self.integration not in ("euler", "exact"):
-            raise BadInput(f"integration {self.integration!r}", fix="'euler' or 'exact'")
+        if self.integration not in get_args(Integration):
+            known = ", ".join(get_args(Integration))
+            raise BadInput(f"integration {self.integration!r}", fix=f"one of {known}")
 
     def share(self, tau: NDArray[np.float64], node: Node, key: str) -> NDArray[np.float64]:
         """How much of the way a leaky variable goes in a step; BadInput beyond the whole of it."""
@@ -174,7 +176,7 @@ class _Network:
     stages: list[Stage] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     linears: list[Linear] = field(default_factory=list)
-    tensors: dict[str, partial[Tensor]] = field(default_factory=dict)
+    tensors: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def add(self, node: Node) -> None:
@@ -207,14 +209,45 @@ class _Network:
 
     def _population(self, node: Node) -> None:
         name, n, kind = self._name(node), self._size(node), TYPES[node.type]
+        layers = tuple(self.layers)
         linear = self._linear(node, f"{name}.in")
+        found = {
+            k: _parameter(node, k, self.shape, self.stepping) for k in NEURONS[kind].parameters
+        }
+        if self.stepping.integration == "loihi":
+            kind = self._in_fixed_point(node, name, layers, found)
+        else:
+            for key, values in found.items():
+                self.tensors[f"{name}.{key}"] = partial(torch.clone, values)
         parameters = tuple(f"{name}.{key}" for key in NEURONS[kind].parameters)
-        for key, tensor in zip(NEURONS[kind].parameters, parameters, strict=True):
-            self.tensors[tensor] = partial(
-                torch.clone, _parameter(node, key, self.shape, self.stepping)
-            )
         site = self._site(name, n) if NEURONS[kind].spikes else None
         self.stages.append(Population(name, linear, site, n, kind, parameters))
+
+    def _in_fixed_point(
+        self, node: Node, name: str, layers: Sequence[Layer], found: Mapping[str, Tensor]
+    ) -> Neuron:
+        """The last linear's synapses and the population's parameters as integers."""
+        if TYPES[node.type] not in KINDS:
+            raise Unsupported(
+                f"type {node.type} in fixed point",
+                where=node.place,
+                fix="IF, LIF and CubaLIF, or --integration euler",
+            )
+        linear = self.linears[-1] = replace(self.linears[-1], integers=True)
+        parameters = {key: values.double().numpy() for key, values in found.items()}
+
+        @cache
+        def made() -> FixedPoint:
+            weight, bias = (make(layers, linear.n_pre) for make in (fused_weight, fused_bias))
+            return fixed_point(parameters, weight, bias, node.place)
+
+        self.tensors[f"{linear.name}.weight"] = lambda: torch.from_numpy(made().weight)
+        self.tensors[f"{linear.name}.bias"] = partial(torch.zeros, linear.n_post)
+        for key in NEURONS["loihi"].parameters:
+            self.tensors[f"{name}.{key}"] = partial(
+                lambda key: torch.from_numpy(made().vectors[key]), key
+            )
+        return "loihi"
 
     def _output(self, node: Node) -> None:
         """Layers behind the last population are its readout: their sums go to the host."""

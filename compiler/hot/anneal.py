@@ -2,10 +2,16 @@
 
 The same kernel places chips on a board and cores on a chip's routers. A net is a source and its
 sinks; its tree runs along x in the source's row, then along y in every sink's column.
+
+Most moves are aimed: beside something that the thing talks to. Others go anywhere within a reach
+that shrinks.
 """
 
 import numpy as np
 from numba import njit
+
+AIMED = 0.8
+"""Share of moves; the result hardly depends on it between 0.5 and 0.9, and is worse without."""
 
 
 @njit(cache=True)
@@ -81,13 +87,22 @@ def anneal(
     reach = max(width, height) - 1
     for move in range(moves):
         heat *= cooling
-        span = np.uint64(max(1, int(reach * (1.0 - move / moves))))
         state, r = draw(state)
         a = np.int64(r % np.uint64(n_things))
+        own = nets_first[a + 1] - nets_first[a]
         state, r = draw(state)
-        to_x = x[a] + np.int64(r % (np.uint64(2) * span + np.uint64(1))) - np.int64(span)
+        span, about = np.uint64(1), a
+        if own > 0 and np.float64(r) * 2.0**-53 < AIMED:
+            state, r = draw(state)
+            net = nets[nets_first[a] + np.int64(r % np.uint64(own))]
+            state, r = draw(state)
+            about = pin[first[net] + np.int64(r % np.uint64(first[net + 1] - first[net]))]
+        else:
+            span = np.uint64(max(1, int(reach * (1.0 - move / moves))))
         state, r = draw(state)
-        to_y = y[a] + np.int64(r % (np.uint64(2) * span + np.uint64(1))) - np.int64(span)
+        to_x = x[about] + np.int64(r % (np.uint64(2) * span + np.uint64(1))) - np.int64(span)
+        state, r = draw(state)
+        to_y = y[about] + np.int64(r % (np.uint64(2) * span + np.uint64(1))) - np.int64(span)
         if to_x < 0 or to_x >= width or to_y < 0 or to_y >= height:
             continue
         if to_x == x[a] and to_y == y[a]:

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from compiler.graph import Gla, Window
+from compiler.graph import Gla, Parallel, Window
 from compiler.passes import vector_work as vw
-from compiler.passes.plan import Block, Plan, close, encode_blocks
+from compiler.passes.encoders import Block, close, encode_blocks
+from compiler.passes.plan import Plan
 from compiler.tasks import Net, Ring, Task
 from hw_models.errors import DoesNotFit
 
@@ -30,7 +31,7 @@ def _shared(plan: Plan, stage: Gla, kv: int) -> tuple[int, int, float]:
     name = f"{stage.name}[kv {kv}]"
     work = vw.total(vw.dequantize(3 * d), vw.decay(d))
     task = Task(name, stage.name, 0, neurons=(lo, 3 * d), gathers=True, work=work)
-    return plan.home(task), first, plan.middle(lo, 3 * d)
+    return plan.home(task), first, plan.middle(stage.linear, lo, 3 * d)
 
 
 def _whole_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
@@ -55,7 +56,7 @@ def _whole_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
             task = plan.home(Task(name, stage.name, 0, neurons=neurons, gathers=True, work=work))
             members.append(task)
             channels = ((kv * group + head) * d, n * d)
-            at, size = plan.middle(*neurons), (n * head_bytes, n * d, n * 4 * d * d)
+            at, size = plan.middle(stage.linear, *neurons), (n * head_bytes, n * d, n * 4 * d * d)
             block = Block(name, task, channels, at, [task], *size)
             if together and head == 0:
                 block.tasks.append(shared)
@@ -72,7 +73,7 @@ def _split_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
     """A head's home takes its queries and sends them to the cores that hold parts of the state;
     each returns its columns of the output, and the home norms and encodes them."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
-    widths = _columns(plan, stage)
+    widths = columns_of(plan, stage, keys=3)
     blocks = []
     for kv in range(stage.kv_heads):
         shared, first, place = _shared(plan, stage, kv)
@@ -86,53 +87,52 @@ def _split_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
             neurons = (first + head * d, d)
             work = vw.total(vw.dequantize(d), vw.gla_query(1, d))
             home = plan.home(Task(name, stage.name, 0, neurons=neurons, gathers=True, work=work))
-            at = plan.middle(*neurons)
+            at = plan.middle(stage.linear, *neurons)
             mine = []
-            for part, columns in enumerate(widths):
-                update, state = vw.gla_state(d, columns)
+            for part, (columns, held) in enumerate(widths):
+                update, moved = vw.gla_state(d, columns)
                 task = plan.task(
-                    Task(f"{name}.part {part}", stage.name, 0, work=vw.total(update, state))
+                    Task(f"{name}.part {part}", stage.name, 0, work=vw.total(update, moved))
                 )
                 mine.append(task)
                 parts[part].append(task)
-                held = 4 * d * columns
-                unit = Block(
-                    plan.tasks[task].name, task, (0, 0), at, [task],
-                    held + _operands(plan, d, columns), 0, held,
-                )  # fmt: skip
+                state = 4 * d * columns
+                unit = Block(plan.tasks[task].name, task, (0, 0), at, [task], held, 0, state)
                 close(plan, stage.name, unit)
             work = vw.total(vw.normalise(d, norms=1), vw.magnitude(d))
             merged = plan.task(Task(f"{name}.merge", stage.name, 0, work=work))
             plan.nets.append(Net(home, "value", 0, d, tuple(mine)))
             plan.nets += [
                 Net(task, "value", 0, columns, (merged,))
-                for task, columns in zip(mine, widths, strict=True)
+                for task, (columns, _) in zip(mine, widths, strict=True)
             ]
             channels = ((kv * group + head) * d, d)
             blocks.append(Block(name, merged, channels, at, [home, merged], own, d))
         plan.nets.append(Net(shared, "value", 0, 2 * d, tuple(t for part in parts for t in part)))
         plan.nets += [
             Net(shared, "value", 0, columns, tuple(part))
-            for part, columns in zip(parts, widths, strict=True)
+            for part, (columns, _) in zip(parts, widths, strict=True)
         ]
     return blocks
 
 
-def _operands(plan: Plan, d: int, columns: int) -> int:
-    """Bytes of what a part of a head's state awaits: query, key, decay, columns of the value."""
-    return 4 * plan.chip.core.token_slots * (3 * d + columns)
-
-
-def _columns(plan: Plan, stage: Gla) -> list[int]:
-    """Near-equal parts of a head's value columns, of at most half a core's state if that goes."""
+def columns_of(plan: Plan, stage: Gla | Parallel, keys: int) -> list[tuple[int, int]]:
+    """Near-equal parts of a head's value columns, of at most half a core's state if that goes, each
+    with its bytes: state, and of every slot's token columns of the value and what `keys` vectors
+    (query, key, decay) hold."""
     d, memory = stage.head_dim, plan.chip.core.state_memory
+
+    def held(columns: int) -> int:
+        return 4 * d * columns + 4 * plan.chip.core.token_slots * (keys * d + columns)
+
     for room in (memory // 2, memory):
         for parts in range(2, d + 1):
             widest = -(-d // parts)
-            if 4 * d * widest + _operands(plan, d, widest) <= room:
-                return [min(widest, d - lo) for lo in range(0, d, widest)]
+            if held(widest) <= room:
+                widths = (min(widest, d - lo) for lo in range(0, d, widest))
+                return [(columns, held(columns)) for columns in widths]
     raise DoesNotFit(
-        f"one column of a head's state needs {4 * d + _operands(plan, d, 1)} bytes; "
+        f"one column of a head's state needs {held(1)} bytes; "
         f"{plan.chip.name} has {memory} of state per core",
         where=stage.name,
         fix="--set core.state_memory=... or a target with larger cores",
@@ -143,13 +143,13 @@ def window_blocks(plan: Plan, stage: Window) -> None:
     """Per group a home (q, k, v, merge, encode) and the stripes of its KV ring."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
     token_bytes = 2 * (d + 4)  # int8 key and value, one float32 scale each
-    stripes = _stripes(plan, stage, token_bytes)
+    stripes = stripes_of(plan, stage.window * token_bytes, stage.kv_heads)
     kv_values = 2 * (-(-d // 4) + 1)  # four int8 to a 32-bit value, and the scale
     home_bytes = group * d * (plan.neuron_bytes + plan.channel_bytes) + 2 * d * plan.neuron_bytes
     blocks = []
     for kv in range(stage.kv_heads):
         n = (group + 2) * d
-        name, place = f"{stage.name}[kv {kv}]", plan.middle(kv * n, n)
+        name, place = f"{stage.name}[kv {kv}]", plan.middle(stage.linear, kv * n, n)
         work = vw.total(vw.dequantize(n), vw.rope((group + 1) * d), vw.quantize_kv(2 * d))
         home = plan.home(Task(name, stage.name, 0, neurons=(kv * n, n), gathers=True, work=work))
         rings = []
@@ -180,10 +180,10 @@ def window_blocks(plan: Plan, stage: Window) -> None:
     encode_blocks(plan, stage, blocks)
 
 
-def _stripes(plan: Plan, stage: Window, token_bytes: int) -> int:
-    """Of half a core's state each; or fewer, so that a layer's rings find room on one chip."""
-    memory, kv_heads = plan.chip.core.state_memory, stage.kv_heads
-    held = stage.window * token_bytes
+def stripes_of(plan: Plan, held: int, kv_heads: int) -> int:
+    """Of `held` bytes per key/value head: of half a core's state each; or fewer, so that a layer's
+    rings find room on one chip."""
+    memory = plan.chip.core.state_memory
     wanted = -(-held // (memory // 2))
     on_a_chip = plan.chip.layout.usable_cores // kv_heads - 1  # and a core for each home
     least = -(-held // max(1, memory - plan.tile_bytes))

@@ -1,8 +1,8 @@
 """Which cores share a chip, and where on the board every chip's worth of them goes.
 
 The analytic cut and a second one (compiler.passes.kahypar) are both placed; the one whose messages
-put fewer bits on chip links is kept. Chips begin along a snake or a Hilbert curve, whichever is
-better, and are then exchanged (compiler.passes.settle).
+put fewer bits on chip links is kept. Chips begin along a snake or a Hilbert curve, from either end,
+whichever is best, and are then exchanged (compiler.passes.settle).
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from hw_models.errors import Bug
 
 I64 = NDArray[np.int64]
 
-MOVES_PER_CHIP = 20_000
+MOVES_PER_CHIP = 5_000
 SHARE_OF_BUDGET = 0.5
 SEED = 1
 
@@ -44,16 +44,15 @@ def board_links(parts: Partition, groups: Nets) -> float:
 
 def on_board(parts: Partition, nets: Nets, budget: Budget) -> Boarded:
     """The better of two cuts, each well placed."""
-    cuts = {"analytic": (parts, _groups(parts, nets))}
-    second = kahypar.second_cut(parts, nets, SHARE_OF_BUDGET * budget.left)
-    if second is not None:
-        groups = _groups(second, nets)
-        if _cut_bits(groups) < _cut_bits(cuts["analytic"][1]):
-            cuts["Mt-KaHyPar"] = second, groups
-    seconds = SHARE_OF_BUDGET * budget.left
+    first, seconds = _groups(parts, nets), SHARE_OF_BUDGET * budget.left
     with ThreadPoolExecutor() as threads:  # the kernel lets go of Python's lock
-        found = threads.map(lambda cut: _placed(*cuts[cut], cut, seconds), cuts)
-        return min(found, key=lambda boarded: boarded.link_bits)
+        found = [threads.submit(_placed, parts, first, "analytic", seconds)]
+        second = kahypar.second_cut(parts, nets, seconds)
+        if second is not None:
+            groups, seconds = _groups(second, nets), SHARE_OF_BUDGET * budget.left
+            if _cut_bits(groups) < _cut_bits(first):
+                found.append(threads.submit(_placed, second, groups, "Mt-KaHyPar", seconds))
+        return min((each.result() for each in found), key=lambda boarded: boarded.link_bits)
 
 
 def _groups(parts: Partition, nets: Nets) -> Nets:
@@ -67,7 +66,8 @@ def _cut_bits(groups: Nets) -> float:
 
 def _placed(parts: Partition, groups: Nets, cut: str, seconds: float) -> Boarded:
     board = parts.board
-    starts = (parts, _along(parts, _hilbert(board)))
+    curves = [curve[: parts.n_groups] for curve in (board.curve, _hilbert(board))]
+    starts = (parts, *(_along(parts, curve[::way]) for curve in curves for way in (1, -1)))
     start = min(starts, key=lambda p: board_links(p, groups))
     slots = settle(
         groups,
@@ -88,7 +88,7 @@ def _along(parts: Partition, curve: list[int]) -> Partition:
     """Groups in their order along a curve, where rooms are equal; else as they are."""
     if len({parts.board.room[slot] for slot in curve}) > 1:
         return parts
-    return replace(parts, slot_of=tuple(curve[: parts.n_groups]))
+    return replace(parts, slot_of=tuple(curve))
 
 
 def _hilbert(board: Board) -> list[int]:

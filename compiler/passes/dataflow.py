@@ -1,13 +1,17 @@
 """Turn stages and tiles into tasks, units and nets: who waits for whom, on which core memory."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from compiler.conditions import condition_of
 from compiler.graph import (
+    Condition,
     Gla,
     Graph,
     Linear,
     Logits,
+    Parallel,
     Population,
     Residual,
     Router,
@@ -15,12 +19,15 @@ from compiler.graph import (
     Stage,
     Swiglu,
     Window,
+    feeds,
+    reads,
 )
 from compiler.passes import arrays
 from compiler.passes.aspect import tile_state_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
-from compiler.passes.blocks import logits_blocks, residual_blocks, swiglu_blocks
-from compiler.passes.plan import Plan
+from compiler.passes.blocks import logits_blocks, residual_blocks, router_blocks, swiglu_blocks
+from compiler.passes.parallel import parallel_blocks
+from compiler.passes.plan import Plan, tiled
 from compiler.passes.population import population_blocks, readout, spike_input
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
@@ -31,24 +38,27 @@ HOST_IN = "host.embed"
 
 def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
     """Tasks in execution order of the graph; units in the order in which they are packed."""
-    plan = Plan(chip, tile_bytes=max(_memory(tile, chip)[1] for tile in tiles))
-    of: dict[str, list[Tile]] = defaultdict(list)
-    for tile in tiles:
-        of[tile.linear].append(tile)
-    driven = {linear.site: linear for linear in graph.linears}
+    shapes = {(tile.n_pre, tile.n_post): tile for tile in tiles}
+    largest = max(_memory(tile, chip)[1] for tile in shapes.values())
+    plan = Plan(graph, chip, tiled(graph, tiles), largest, [tile.block for tile in tiles])
+    driven: dict[str, list[Linear]] = defaultdict(list)
+    for linear in graph.linears:
+        driven[linear.site].append(linear)
+    runs = condition_of(graph)
     embed = plan.task(Task(HOST_IN, "host", 0, on_host=True))
     plan.unit(Unit("host", "host", (embed,), 0, 0, 0, 0, on_host=True))
     carriers = [embed]  # tasks that hold the residual stream, block by block
     for stage in graph.stages:
-        plan.homes = []
+        plan.homes, plan.condition = [], runs[stage.name]
         carriers = _stage(plan, stage, carriers)
-        if stage.linear is not None:
-            plan.partials(stage.linear)
+        for name in reads(stage):
+            plan.partials(name)
         if isinstance(stage, Population) and stage is graph.stages[-1]:
             readout(plan, stage)
-        elif not isinstance(stage, Logits | Router):
-            linear = driven[str(stage.site)]
-            _tiles(plan, linear, of[linear.name])
+            continue
+        for site in feeds(stage):
+            for linear in driven[site]:
+                _tiles(plan, linear)
     return plan.finish()
 
 
@@ -60,6 +70,10 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             gla_blocks(plan, stage)
         case Window():
             window_blocks(plan, stage)
+        case Parallel():
+            parallel_blocks(plan, stage)
+        case Router():
+            router_blocks(plan, stage)
         case Swiglu():
             swiglu_blocks(plan, stage)
         case Logits():
@@ -68,19 +82,30 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
             spike_input(plan, stage, carriers[0])
         case Population():
             population_blocks(plan, stage)
-        case _:
-            raise Bug(f"no blocks for {stage.kind}", where=stage.name)  # operations.check_mapped
     return carriers
 
 
-def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
+def _tiles(plan: Plan, linear: Linear) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
-    plan.tiles = []
+    own = plan.tiled[linear.name]
+    first = own.task = len(plan.tasks)
     rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
-    for tile in tiles:
+    for i, tile in enumerate(own.tiles):
+        rows[tile.pre, tile.pre + tile.n_pre].append(first + i)
+    trees = dict.fromkeys(rows, 0)  # that reach them
+    for nets, reached in _spikes(plan, linear, rows):
+        plan.nets += nets
+        for row in reached:
+            trees[row] += 1
+    shapes = {(tile.n_pre, tile.n_post): tile for tile in own.tiles}
+    memory = {shape: _memory(tile, plan.chip) for shape, tile in shapes.items()}
+    for i, tile in enumerate(own.tiles):
         name = f"{tile.linear}[{tile.post},{tile.pre}]"
-        task = plan.task(Task(name, tile.linear, 0, tile=tile))
-        synapses, state = _memory(tile, plan.chip)
+        need = trees[tile.pre, tile.pre + tile.n_pre]
+        task = plan.task(
+            Task(name, tile.linear, need, tile=tile, condition=linear.condition)
+        )  # fmt: skip
+        synapses, state = memory[tile.n_pre, tile.n_post]
         unit = Unit(
             name,
             tile.linear,
@@ -89,23 +114,27 @@ def _tiles(plan: Plan, linear: Linear, tiles: list[Tile]) -> None:
             state_bytes=state,
             neurons=tile.n_post,
             in_axons=tile.n_pre,
-            place=len(plan.blocks),
+            place=own.first + i,
+            block=tile.block,
         )
         plan.unit(unit)
-        plan.blocks.append(tile.block)
-        plan.tiles.append((tile, task))
-        rows[tile.pre, tile.n_pre].append(task)
-    sinks = {(pre, pre + n): tuple(tasks) for (pre, n), tasks in rows.items()}
-    borders = {border for row in sinks for border in row}
-    for source in plan.encoders:
+
+
+def _spikes(
+    plan: Plan, linear: Linear, rows: Mapping[tuple[int, int], list[int]]
+) -> Iterator[tuple[list[Net], list[tuple[int, int]]]]:
+    """Nets of some channels of a linear's site, and the rows that they reach."""
+    chosen = linear.condition if linear.condition != plan.condition else None
+    borders = {border for row in rows for border in row}
+    for source in plan.encoders[linear.site, chosen and chosen[0]]:
         lo, n = plan.tasks[source].channels or (0, 0)
         cuts = sorted({lo, lo + n} | {b for b in borders if lo < b < lo + n})
         for a, b in pairwise(cuts):
-            reached = tuple(t for (first, last), ts in sinks.items() if first <= a and b <= last
-                            for t in ts)  # fmt: skip
+            reached = [row for row in rows if row[0] <= a and b <= row[1]]
+            sinks = tuple(task for row in reached for task in rows[row])
             # without multicast, a message of its own for each; a core has one tile of a linear
-            each = (reached,) if plan.chip.abilities.multicast else tuple((t,) for t in reached)
-            plan.nets += [Net(source, "spike", a, b - a, to) for to in each]
+            each = (sinks,) if plan.chip.abilities.multicast else tuple((task,) for task in sinks)
+            yield [Net(source, "spike", a, b - a, to, condition=chosen) for to in each], reached
 
 
 def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
@@ -117,21 +146,43 @@ def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:
-    """Every tile gets each of its axons once and sends each neuron's sum once; no neuron lacks a
-    home."""
+    """Every tile gets each of its axons once and sends each neuron's sum once, to where that linear
+    is read; no neuron lacks a home. What runs for some tokens only is driven for them only."""
     got: Counter[int] = Counter()
     sent: Counter[int] = Counter()
+    sums: Counter[tuple[int, Condition]] = Counter()  # of experts, at homes of all tokens
+    linears = {linear.name: linear for linear in graph.linears}
+    reader = {name: stage.name for stage in graph.stages for name in reads(stage)}
+    runs = condition_of(graph)
+    for task in flow.tasks:
+        if not task.on_host and task.condition != runs[task.op]:
+            raise Bug(f"fires under {task.condition}", where=task.name)
     for net in flow.nets:
-        if net.message == "spike":
-            for sink in net.sinks:
+        source = flow.tasks[net.source]
+        condition = net.condition or source.condition
+        if net.condition is not None and not source.resends:
+            raise Bug("waits for no router", where=source.name)
+        for sink in net.sinks:
+            at = flow.tasks[sink]
+            if net.message == "spike":
                 got[sink] += net.n
-        elif net.message == "partial":
-            sent[net.source] += net.n * len(net.sinks)
-    reads = {stage.name: stage.linear for stage in graph.stages}
-    homes: dict[str, list[tuple[int, int]]] = {linear.name: [] for linear in graph.linears}
+                read = at.on_host and source.op == graph.stages[-1].name
+                if not read and (at.tile is None or linears[at.op].site != source.site):
+                    raise Bug(f"spikes of {source.name}", where=at.name)
+            elif net.message == "partial":
+                sent[net.source] += net.n
+                if at.op not in (source.op, reader[source.op]):
+                    raise Bug(f"sums of {source.name}", where=at.name)
+            if condition == at.condition:
+                continue
+            if net.message != "partial" or condition is None or at.condition is not None:
+                raise Bug(f"{source.name} sends under {condition}", where=at.name)
+            sums[sink, condition] += net.n
+    _verify_experts(flow, graph, sums)
+    homes: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, task in enumerate(flow.tasks):
         if task.neurons is not None and task.gathers:
-            homes[str(reads[task.op])].append(task.neurons)
+            homes[task.op].append(task.neurons)
         if task.tile is not None and got[i] != task.tile.n_pre:
             raise Bug(f"{got[i]} of {task.tile.n_pre} axons driven", where=task.name)
         holds = _sums_sent(task)
@@ -139,12 +190,41 @@ def verify(flow: Dataflow, graph: Graph) -> None:
             raise Bug(f"{sent[i]} of {holds} sums sent", where=task.name)
     for linear in graph.linears:
         reached = 0
-        for lo, n in sorted(homes[linear.name]):
+        for lo, n in sorted(homes[reader[linear.name]]):
             if lo != reached:
                 raise Bug(f"neuron {reached} has no home", where=linear.name)
             reached = lo + n
         if reached != linear.n_post:
             raise Bug(f"homes end at neuron {reached}", where=linear.name)
+
+
+def _verify_experts(
+    flow: Dataflow, graph: Graph, sums: Mapping[tuple[int, Condition], int]
+) -> None:
+    """Whichever experts are chosen, a home gets as many sums; and it is told which they are, as is
+    whoever sends to them."""
+    routers = {stage.name: stage for stage in graph.stages if isinstance(stage, Router)}
+    behind = {s.name: s.router for s in graph.stages if isinstance(s, Residual) and s.router}
+    told = {
+        (flow.tasks[net.source].op, sink): net.n
+        for net in flow.nets
+        if flow.tasks[net.source].op in routers
+        for sink in net.sinks
+    }
+    asks = {net.source: net.condition[0] for net in flow.nets if net.condition is not None}
+    for i, task in enumerate(flow.tasks):
+        router = routers.get(str(behind.get(task.op))) if task.neurons else None
+        if task.rows != 1 + (router.top_k if router else 0):
+            raise Bug(f"{task.rows} sums per neuron", where=task.name)
+        if router is not None:
+            for expert in range(router.n):
+                n = (task.neurons or (0, 0))[1]
+                if sums[i, (router.name, expert)] != n:
+                    raise Bug(f"not {n} sums of expert {expert} of {router.name}", where=task.name)
+        if task.resends:
+            router = routers.get(asks.get(i, ""))
+        if router is not None and told.get((router.name, i)) != 2 * router.top_k:
+            raise Bug(f"does not know the choice of {router.name}", where=task.name)
 
 
 def _sums_sent(task: Task) -> int:

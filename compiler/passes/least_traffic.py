@@ -33,7 +33,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import Graph, Linear, Logits, Stage, Swiglu
+from compiler.conditions import shares
+from compiler.graph import Graph, Linear, Logits, Swiglu
 from compiler.passes.traffic import Messages
 from hw_models.chip import Chip
 
@@ -46,16 +47,16 @@ SHARES, BREADTHS = 500, 4000
 def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> int:
     """Bits per token on all chip links together that no mapping can go below; 0 on one chip."""
     cap = chip.layout.usable_cores * chip.core.synapse_memory
-    drives = {getattr(stage, "site", ""): stage for stage in graph.stages}
     linears = {linear.name: linear for linear in graph.linears}
-    done: set[str] = set()
-    total = 0.0
+    driven = {linear.site: linear for linear in graph.linears}  # SwiGLU's sites drive one
+    share, done, total = shares(graph), set[str](), 0.0
     for stage in graph.stages:
         if isinstance(stage, Swiglu):
-            first, second = linears[stage.linear], graph.linear_from(stage.site)
-            total += _pair(
+            first = linears[stage.linear]
+            second = driven[stage.site]
+            total += share[first.condition] * _pair(
                 _size(first), _size(second),
-                _spike_bits(drives[first.site], weigh), _spike_bits(stage, weigh),
+                weigh.channel_bits(first.site, "chip_x"), weigh.channel_bits(stage.site, "chip_x"),
                 weigh.sum_bits(first.name, "chip_x"), weigh.sum_bits(second.name, "chip_x"), cap,
             )  # fmt: skip
             done |= {first.name, second.name}
@@ -64,18 +65,14 @@ def least_chip_bits(graph: Graph, weigh: Messages, chip: Chip) -> int:
             logit = weigh.value_bits("chip_x")
             total += _logits(head, logit, chip, cap)
             sums = max(0.0, weigh.sum_bits(head.name, "chip_x") - logit)
-            total += _alone(_size(head), _spike_bits(drives[head.site], weigh), sums, cap)
+            total += _alone(_size(head), weigh.channel_bits(head.site, "chip_x"), sums, cap)
             done.add(head.name)
     for linear in graph.linears:
         if linear.name not in done:
-            spikes = _spike_bits(drives[linear.site], weigh)
-            total += _alone(_size(linear), spikes, weigh.sum_bits(linear.name, "chip_x"), cap)
+            spikes = weigh.channel_bits(linear.site, "chip_x")
+            sums = weigh.sum_bits(linear.name, "chip_x")
+            total += share[linear.condition] * _alone(_size(linear), spikes, sums, cap)
     return int(total)
-
-
-def _spike_bits(stage: Stage, weigh: Messages) -> float:
-    """Expected bits of one channel on a chip link."""
-    return weigh.channel_bits(stage.name, "chip_x")
 
 
 def _size(linear: Linear) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """Put units on cores, block by block, under every per-core limit at once."""
 
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby
+from math import inf
 
 from compiler.tasks import Dataflow, Unit
 from hw_models.chip import Chip
@@ -95,10 +97,23 @@ def pack(flow: Dataflow, chip: Chip) -> Packing:
         own = [core for core in latest if block_of[core.index] == block]
         for i in mine:
             if not flow.units[i].synapse_bytes:
-                place = flow.units[i].place
-                near = sorted(own, key=lambda core: abs(core.place - place))
-                put(i, chain(near, reversed(latest)))
+                put(i, chain(_nearest(own, flow.units[i].place), reversed(latest)))
     return Packing(tuple(core_of), tuple(block_of))
+
+
+def _nearest(cores: list[_Core], place: float) -> Iterator[_Core]:
+    """Cores in ascending order of their places: the nearest first, of equals the earlier."""
+    after = bisect_right(cores, place, key=lambda core: core.place)
+    before = after - 1
+    while before >= 0 or after < len(cores):
+        left = place - cores[before].place if before >= 0 else inf
+        right = cores[after].place - place if after < len(cores) else inf
+        if left <= right:
+            yield cores[before]
+            before -= 1
+        else:
+            yield cores[after]
+            after += 1
 
 
 def _fits(core: _Core, unit: Unit, need: Need) -> bool:

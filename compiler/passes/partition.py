@@ -13,7 +13,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.graph import Graph
 from compiler.passes.pack import Packing
+from hw_models import si
 from hw_models.chip import Chip
 from hw_models.errors import Bug, DoesNotFit
 from hw_models.mesh import Mesh, mesh_of, snake
@@ -74,26 +76,48 @@ def live_cores(mesh: Mesh, chip: Chip, number: int) -> list[int]:
     return [core for core in islice(every, chip.layout.usable_cores) if core not in dead]
 
 
+def check_weights_fit(graph: Graph, chip: Chip) -> None:
+    """Raises DoesNotFit, before any work, where weights alone fill more than all cores."""
+    weights = sum(linear.n_pre * linear.n_post for linear in graph.linears)
+    least = -(-weights // chip.core.synapse_memory)
+    have = sum(_rooms(chip))
+    if least > have:
+        raise _too_few(
+            chip, least, have, f"too little synapse memory for {si.size(weights)} of weights: "
+        )
+
+
+def _rooms(chip: Chip) -> list[int]:
+    """Live cores of every chip."""
+    mesh = mesh_of(chip)
+    lost = {mesh.chip_of(core) for core in chip.layout.dead_cores}
+    most = chip.layout.usable_cores
+    return [
+        len(live_cores(mesh, chip, number)) if number in lost else most
+        for number in range(mesh.n_chips)
+    ]
+
+
+def _too_few(chip: Chip, wanted: int, have: int, why: str = "") -> DoesNotFit:
+    """wanted, have: cores."""
+    chips = -(-wanted // chip.layout.usable_cores)
+    width, height = chip.layout.chips
+    return DoesNotFit(
+        f"{why}{wanted} cores needed, {have} usable on {width * height} chips",
+        where=chip.name,
+        fix=f"at least {chips} chips: --set layout.chips={_square(chips)}, or larger cores",
+    )
+
+
 def board_for(n_cores: int, chip: Chip) -> Board:
     """The smallest near-square with room. Raises DoesNotFit when the system has too few cores."""
-    mesh = mesh_of(chip)
-    lost = Counter(mesh.chip_of(core) for core in chip.layout.dead_cores)
-    most = chip.layout.usable_cores
-
-    def room(number: int) -> int:
-        return len(live_cores(mesh, chip, number)) if lost[number] else most
-
-    wanted = max(1, -(-n_cores // most))
+    mesh, every = mesh_of(chip), _rooms(chip)
+    wanted = max(1, -(-n_cores // chip.layout.usable_cores))
     for width, height in _near_squares(wanted, mesh.chips_w, mesh.chips_h):
-        rooms = [room(y * mesh.chips_w + x) for y in range(height) for x in range(width)]
+        rooms = [every[y * mesh.chips_w + x] for y in range(height) for x in range(width)]
         if sum(rooms) >= n_cores:
             return Board(mesh, width, height, tuple(rooms))
-    have = sum(room(number) for number in range(mesh.n_chips))
-    raise DoesNotFit(
-        f"{n_cores} cores needed, {have} usable on {mesh.n_chips} chips",
-        where=chip.name,
-        fix=f"at least {wanted} chips: --set layout.chips={_square(wanted)}, or larger cores",
-    )
+    raise _too_few(chip, n_cores, sum(every))
 
 
 def _near_squares(wanted: int, most_w: int, most_h: int) -> Iterator[tuple[int, int]]:
@@ -123,14 +147,15 @@ def partition(packing: Packing, chip: Chip) -> Partition:
     Raises DoesNotFit when the system has too few live cores.
     """
     board = board_for(packing.n_cores, chip)
-    rooms = [board.room[slot] for slot in board.curve]
+    curve = board.curve
+    rooms = [board.room[slot] for slot in curve]
     full = _fill([1] * packing.n_cores, rooms)
     sizes = list(Counter(packing.block_of).values())  # blocks come one after another
     whole = _fill(sizes, rooms)
     best = whole if whole and len(set(whole)) <= SPARE_CHIPS * len(set(full)) else full
     used = sorted(set(best))
     number = {at: group for group, at in enumerate(used)}
-    slots = tuple(board.curve[at] for at in used)
+    slots = tuple(curve[at] for at in used)
     return Partition(board, tuple(number[at] for at in best), slots)
 
 

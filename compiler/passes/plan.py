@@ -1,40 +1,75 @@
-"""Tasks, units and nets under construction, and what every float stage ends in: its encoders.
+"""Tasks, units and nets under construction: where sums go, how state is cut into blocks.
 
-Every block of a stage is a unit of its own. V_th needs all channels of a site: with several
-blocks the local magnitudes go to a root, which sends V_th back before the first spike leaves
-(DESIGN 3.1); with one block nothing travels.
+Units are packed in the order of the pipeline: a tile's place is its number among all tiles, a
+home's is the middle of the tiles that feed it, so that sums have a short way.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
-from compiler.graph import Stage
-from compiler.passes import vector_work as vw
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.graph import Condition, Graph, Linear, Router
 from compiler.tasks import Dataflow, Net, Task, Tile, Unit
 from hw_models.chip import Chip
 from hw_models.errors import DoesNotFit
 
+I64 = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Tiled:
+    """A linear and its tiles, numbered from `first` on among all; task: of its first tile."""
+
+    linear: Linear
+    first: int
+    tiles: Sequence[Tile]
+    lo: I64  # neurons of every tile
+    end: I64
+    task: int = -1
+
+    @property
+    def starts(self) -> list[int]:
+        """First neuron of every block."""
+        found: dict[int, int] = {}
+        for tile in self.tiles:
+            found[tile.block] = min(tile.post, found.get(tile.block, tile.post))
+        return list(found.values())
+
+
+def tiled(graph: Graph, tiles: tuple[Tile, ...]) -> dict[str, Tiled]:
+    """Every linear with its tiles, which lie one after another."""
+    linears = {linear.name: linear for linear in graph.linears}
+    found, first = {}, 0
+    for name, run in groupby(tiles, key=lambda tile: tile.linear):
+        own = tuple(run)
+        ranges = np.array([(t.post, t.post + t.n_post) for t in own], np.int64)
+        found[name] = Tiled(linears[name], first, own, ranges[:, 0], ranges[:, 1])
+        first += len(own)
+    return found
+
 
 @dataclass(slots=True)
 class Plan:
-    """The dataflow so far.
+    """The dataflow so far."""
 
-    Units are packed in the order of the pipeline: a tile's place is its number among all tiles,
-    a home's is the middle of the tiles that feed it, so that sums have a short way.
-    """
-
+    graph: Graph
     chip: Chip
+    tiled: Mapping[str, Tiled]
+    tile_bytes: int  # most state that a tile takes
+    blocks: Sequence[int]  # of all tiles
     tasks: list[Task] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
     nets: list[Net] = field(default_factory=list)
-    tiles: list[tuple[Tile, int]] = field(default_factory=list)  # of the last linear, their tasks
-    homes: list[int] = field(default_factory=list)  # tasks of the last stage that take sums
-    encoders: list[int] = field(default_factory=list)  # of the last stage
-    blocks: list[int] = field(default_factory=list)  # of all tiles so far
-    tile_bytes: int = 0  # most state that a tile takes
+    homes: list[int] = field(default_factory=list)  # tasks of the stage at hand that take sums
+    condition: Condition | None = None  # of the stage at hand
+    # who sends a site's spikes: at once, or when the named router has chosen
+    encoders: dict[tuple[str, str | None], list[int]] = field(default_factory=dict)
+    routers: dict[str, tuple[Router, int]] = field(default_factory=dict)  # and their homes
 
     @property
     def neuron_bytes(self) -> int:
@@ -47,11 +82,14 @@ class Plan:
         return 8 * self.chip.core.token_slots + 4
 
     def task(self, task: Task) -> int:
+        """A task of the stage at hand, or with a condition of its own."""
+        if self.condition is not None and task.condition is None:
+            task = replace(task, condition=self.condition)
         self.tasks.append(task)
         return len(self.tasks) - 1
 
     def home(self, task: Task) -> int:
-        """A task that owns neurons: the tiles of the last linear send it their sums."""
+        """A task that owns neurons: the tiles of what the stage reads send it their sums."""
         self.homes.append(self.task(task))
         return self.homes[-1]
 
@@ -69,21 +107,21 @@ class Plan:
             )
         self.units.append(unit)
 
-    def middle(self, lo: int, n: int) -> float:
-        """Place of the middle tile among those with neurons lo .. lo + n of the last linear."""
-        first = len(self.blocks) - len(self.tiles)
-        found = [
-            first + i
-            for i, (t, _) in enumerate(self.tiles)
-            if t.post < lo + n and t.post + t.n_post > lo
-        ]
-        return found[len(found) // 2] + 0.5 if found else len(self.blocks) - 0.5
+    def middle(self, linear: str | None, lo: int, n: int) -> float:
+        """Place of the middle one of a linear's tiles with neurons lo .. lo + n."""
+        if linear is None:
+            return -0.5
+        own = self.tiled[linear]
+        found = np.flatnonzero((own.lo < lo + n) & (own.end > lo))
+        return own.first + float(found[found.size // 2]) + 0.5
 
-    def cut(self, n: int, bytes_each: int, per_channel: int = 1) -> Iterator[tuple[int, int]]:
+    def cut(
+        self, linear: str | None, n: int, bytes_each: int, per_channel: int = 1
+    ) -> Iterator[tuple[int, int]]:
         """Near-equal ranges of n channels that leave half of a core's state to its neighbours.
 
-        None crosses a border between blocks of the last linear's tiles (per_channel neurons
-        belong to a channel), so that sums reach their home without leaving a chip.
+        None crosses a border between blocks of the linear's tiles (per_channel neurons belong to
+        a channel), so that sums reach their home without leaving a chip.
         """
         core = self.chip.core
         most = min(core.state_memory // 2 // bytes_each, core.neurons // per_channel)
@@ -93,42 +131,52 @@ class Plan:
                 where=self.chip.name,
                 fix="--set core.state_memory=...",
             )
-        starts: dict[int, int] = {}  # block -> its first neuron
-        for tile, _ in self.tiles:
-            starts[tile.block] = min(tile.post, starts.get(tile.block, tile.post))
-        borders = sorted({0, n} | {-(-s // per_channel) for s in starts.values()})
+        starts = [] if linear is None else self.tiled[linear].starts
+        borders = sorted({0, n} | {-(-s // per_channel) for s in starts})
         for first, end in pairwise(b for b in borders if b <= n):
             size = -(-(end - first) // -(-(end - first) // most))
             yield from ((lo, min(size, end - lo)) for lo in range(first, end, size))
 
-    def partials(self, linear: str) -> None:
-        """Every tile of the last linear sends each home the sums of the neurons it owns.
+    def partials(self, name: str) -> None:
+        """Every tile of a linear sends each home the sums of the neurons it owns.
 
-        A neuron whose sum is made on several blocks, thus chips, is first summed within each.
+        A neuron whose sum is made on several blocks, thus chips, is first summed within each. If
+        the linear is an expert's and the home is not, all are summed up, chip after chip: sums
+        have a long way, and of whichever expert is chosen the home awaits as many.
         """
-        columns: dict[tuple[int, int], list[tuple[int, float]]] = defaultdict(list)
-        ranges: dict[int, tuple[int, int]] = {}
-        first = len(self.blocks) - len(self.tiles)
-        for i, (tile, task) in enumerate(self.tiles):
-            columns[tile.post, tile.block].append((task, first + i + 0.5))
-            ranges[tile.post] = (tile.post, tile.n_post)
+        own, slots = self.tiled[name], self.chip.core.token_slots
+        columns: dict[tuple[int, int], list[int]] = defaultdict(list)  # by first neuron and block
+        for i, tile in enumerate(own.tiles):
+            columns[tile.post, tile.block].append(i)
         spread = Counter(post for post, _ in columns)
+        far = own.linear.condition != self.condition
         homes = _Homes.of((self.tasks[i].neurons or (0, 0), i) for i in self.homes)
-        for (post, block), tiles in columns.items():
-            lo, n = ranges[post]
-            sources = [task for task, _ in tiles]
-            if spread[post] > 1 and len(tiles) > 1:
-                total = self.task(Task(f"{linear}[{post}].sum {block}", linear, 0, neurons=(lo, n)))
-                size = 8 * self.chip.core.token_slots * n
-                place = tiles[len(tiles) // 2][1]
-                self.unit(
-                    Unit(self.tasks[total].name, linear, (total,), 0, size, n, 0, place=place)
-                )
-                self.nets += [Net(task, "partial", lo, n, (total,)) for task in sources]
-                sources = [total]
+        below: dict[int, int] = {}  # the sum of the blocks before
+        for (post, _), tiles in columns.items() if not far else reversed(columns.items()):
+            tile, sources = own.tiles[tiles[0]], [own.task + i for i in tiles]
+            if post in below:
+                sources.append(below.pop(post))
+            spread[post] -= far
+            if len(sources) > 1 and (far or spread[post] > 1):
+                sources = [self._sum(own, tiles, sources, 8 * slots * tile.n_post)]
+            if far and spread[post]:
+                below[post] = sources[0]
+                continue
             for source in sources:
-                for home, a, b in homes.meeting(lo, lo + n):
+                for home, a, b in homes.meeting(post, post + tile.n_post):
                     self.nets.append(Net(source, "partial", a, b - a, (home,)))
+
+    def _sum(self, own: Tiled, tiles: list[int], sources: list[int], size: int) -> int:
+        """A task beside these tiles, with as many bytes of state, that adds up what comes."""
+        tile, linear = own.tiles[tiles[0]], own.linear
+        lo, n = tile.post, tile.n_post
+        name, place = f"{linear.name}[{lo}].sum {tile.block}", tiles[len(tiles) // 2]
+        task = Task(name, linear.name, 0, neurons=(lo, n), condition=linear.condition)
+        total = self.task(task)
+        at = own.first + place + 0.5
+        self.unit(Unit(name, linear.name, (total,), 0, size, n, 0, place=at))
+        self.nets += [Net(source, "partial", lo, n, (total,)) for source in sources]
+        return total
 
     def finish(self) -> Dataflow:
         """Units in the order of their places; what every task awaits, counted from the nets.
@@ -137,17 +185,24 @@ class Plan:
         """
         need, extra = [0] * len(self.tasks), [0] * len(self.tasks)
         for net in self.nets:
-            units = 1 if net.message == "spike" else net.n
+            awaited = 1 if net.message == "spike" else net.n
             due = need if net.residue < 0 else extra
+            condition = net.condition or self.tasks[net.source].condition
+            # experts are alike: what awaits those of a router counts as many as it chooses
+            counts = condition is None or condition[1] < self.routers[condition[0]][0].top_k
             for sink in net.sinks:
-                due[sink] += units
+                if counts or condition == self.tasks[sink].condition:
+                    due[sink] += awaited
         tasks = tuple(
-            replace(t, need=a, extra=b) for t, a, b in zip(self.tasks, need, extra, strict=True)
+            task if (task.need, task.extra) == (a, b) else replace(task, need=a, extra=b)
+            for task, a, b in zip(self.tasks, need, extra, strict=True)
         )
+        units = sorted(self.units, key=lambda unit: unit.place)
         last = len(self.blocks) - 1
+        blocks = [self.blocks[min(max(0, int(unit.place)), last)] for unit in units]
         ordered = tuple(
-            replace(unit, block=self.blocks[min(max(0, int(unit.place)), last)])
-            for unit in sorted(self.units, key=lambda unit: unit.place)
+            unit if unit.block == block else replace(unit, block=block)
+            for unit, block in zip(units, blocks, strict=True)
         )
         return Dataflow(tasks, ordered, tuple(self.nets))
 
@@ -172,51 +227,3 @@ class _Homes:
         for i in range(max(0, bisect_right(self.starts, a) - 1), bisect_left(self.starts, b)):
             if self.ends[i] > a:
                 yield self.tasks[i], max(a, self.starts[i]), min(b, self.ends[i])
-
-
-@dataclass(slots=True)
-class Block:
-    """A unit being filled: the task whose firing completes its channels, and its size."""
-
-    name: str
-    ready: int
-    channels: tuple[int, int]
-    place: float
-    tasks: list[int]
-    state_bytes: int
-    neurons: int
-    stream_bytes: int = 0
-
-
-def encode_blocks(plan: Plan, stage: Stage, blocks: list[Block]) -> None:
-    """Reduce the magnitudes to V_th and give every block its encoder."""
-    op = stage.name
-    plan.encoders = [
-        plan.task(Task(f"{b.name}.encode", op, 0, channels=b.channels)) for b in blocks
-    ]
-    root = blocks[0].ready
-    if len(blocks) > 1:
-        work = vw.total(vw.scaled(len(blocks), add=1), vw.scaled(1, div=1))
-        root = plan.task(Task(f"{op}.v_th", op, 0, work=work))
-        # a local sum of |x| is an int64: two values
-        plan.nets += [Net(b.ready, "value", 0, 2, (root,)) for b in blocks]
-        blocks[0].tasks.append(root)
-    plan.nets.append(Net(root, "value", 0, 1, tuple(plan.encoders)))
-    for block, encoder in zip(blocks, plan.encoders, strict=True):
-        close(plan, op, block, (encoder,))
-
-
-def close(plan: Plan, op: str, block: Block, more: Iterable[int] = ()) -> None:
-    """A block becomes a unit."""
-    unit = Unit(
-        block.name,
-        op,
-        (*block.tasks, *more),
-        synapse_bytes=0,
-        state_bytes=block.state_bytes,
-        neurons=block.neurons,
-        in_axons=0,
-        stream_bytes=block.stream_bytes,
-        place=block.place,
-    )
-    plan.unit(unit)

@@ -19,13 +19,13 @@ from kernels.neurons import NEURONS
 def spike_input(plan: Plan, stage: SpikeInput, start: int) -> None:
     """The host hands a step's spikes on, channel by channel: they leave it as they are."""
     take = plan.task(Task(stage.name, stage.name, 0, gathers=True, on_host=True))
-    send = Task(
-        f"{stage.name}.spikes", stage.name, 0, channels=(0, stage.n), encodes=False, on_host=True
-    )
-    plan.encoders = [plan.task(send)]
+    name, every = f"{stage.name}.spikes", (0, stage.n)
+    sends = Task(name, stage.name, 0, channels=every, site=stage.site, encodes=False, on_host=True)
+    send = plan.task(sends)
+    plan.encoders[stage.site, None] = [send]
     plan.nets.append(Net(start, "value", 0, 1, (take,)))
-    plan.nets.append(Net(take, "value", 0, 1, tuple(plan.encoders)))
-    plan.unit(Unit("host.in", "host", (take, *plan.encoders), 0, 0, 0, 0, on_host=True))
+    plan.nets.append(Net(take, "value", 0, 1, (send,)))
+    plan.unit(Unit("host.in", "host", (take, send), 0, 0, 0, 0, on_host=True))
 
 
 def population_blocks(plan: Plan, stage: Population) -> None:
@@ -33,34 +33,38 @@ def population_blocks(plan: Plan, stage: Population) -> None:
     kind = NEURONS[stage.neuron]
     state = 4 * len(kind.state)
     each = plan.neuron_bytes + 4 * len(kind.parameters) + state
-    plan.encoders = []
-    own = _own_units(plan, each)
-    for lo, n in own or plan.cut(stage.n, each):
+    encoders: list[int] = []
+    if stage.site is not None:
+        plan.encoders[stage.site, None] = encoders
+    own = _own_units(plan, stage.linear, each)
+    for lo, n in own or plan.cut(stage.linear, stage.n, each):
         name = f"{stage.name}[{lo}]"
         tasks = [plan.home(Task(name, stage.name, 0, neurons=(lo, n), gathers=True))]
         if stage.site is not None:
-            send = Task(f"{name}.spikes", stage.name, 0, channels=(lo, n), encodes=False)
-            tasks.append(plan.task(send))
-            plan.encoders.append(tasks[1])
+            sends = Task(
+                f"{name}.spikes", stage.name, 0, channels=(lo, n), site=stage.site, encodes=False
+            )
+            tasks.append(plan.task(sends))
+            encoders.append(tasks[1])
             plan.nets.append(Net(tasks[0], "value", 0, 1, (tasks[1],)))  # one core: no message
         if own:
             at = own[lo, n]
             plan.units[at] = _moved_in(plan.units[at], tuple(tasks), n * each, n * state)
             continue
         sizes = (0, n * each, n, 0)
-        place = plan.middle(lo, n)
+        place = plan.middle(stage.linear, lo, n)
         plan.unit(Unit(name, stage.name, tuple(tasks), *sizes, stream_bytes=n * state, place=place))
 
 
-def _own_units(plan: Plan, each: int) -> dict[tuple[int, int], int]:
+def _own_units(plan: Plan, linear: str, each: int) -> dict[tuple[int, int], int]:
     """Neurons (lo, n) of every tile, and its unit; empty unless cores are but neurons, and each
     tile holds all inputs of its neurons and has room for `each` bytes of every one."""
-    widest = plan.tiles[0][0].n_pre
-    split = any(tile.pre or tile.n_pre != widest for tile, _ in plan.tiles)
+    own = plan.tiled[linear]
+    split = any(tile.n_pre != own.linear.n_pre for tile in own.tiles)
     if plan.chip.abilities.vector or split:
         return {}
     unit_of = {task: i for i, unit in enumerate(plan.units) for task in unit.tasks}
-    found = {(tile.post, tile.n_post): unit_of[task] for tile, task in plan.tiles}
+    found = {(t.post, t.n_post): unit_of[own.task + i] for i, t in enumerate(own.tiles)}
     room = plan.chip.core.state_memory
     fits = all(plan.units[i].state_bytes + n * each <= room for (_, n), i in found.items())
     return dict(sorted(found.items())) if fits else {}
@@ -80,7 +84,7 @@ def readout(plan: Plan, stage: Population) -> None:
     """The host takes the last population's spikes, or the membranes of neurons without any."""
     host = plan.task(Task(HOST_OUT, "host", 0, on_host=True))
     plan.unit(Unit("host.out", "host", (host,), 0, 0, 0, 0, on_host=True))
-    for source in plan.encoders:
+    for source in plan.encoders[stage.site, None] if stage.site is not None else ():
         plan.nets.append(Net(source, "spike", *(plan.tasks[source].channels or (0, 0)), (host,)))
     if stage.site is None:
         for source in plan.homes:

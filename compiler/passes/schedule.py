@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.arrivals import arrivals
 from compiler.audit.trees import tree_of_sink
-from compiler.graph import Graph, feeds
+from compiler.conditions import conditions
+from compiler.graph import Condition, Graph, reads
 from compiler.passes.pack import Packing
 from compiler.passes.place import Placement
 from compiler.passes.route import Trees, core_of_task
@@ -26,8 +28,7 @@ def op_names(graph: Graph) -> tuple[str, ...]:
     """Operations that counters and reports speak of: host, stages and linears, in order."""
     names = ["host"]
     for stage in graph.stages:
-        names += [stage.linear] if stage.linear else []
-        names.append(stage.name)
+        names += [*reads(stage), stage.name]
     return tuple(names)
 
 
@@ -38,8 +39,8 @@ def static_work(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         sums = task.tile.n_post * task.tile.groups
         work = {"group_mac": sums, "acc_access": 2 * sums}  # read, and cleared for the next token
     if task.neurons is not None and task.gathers:
-        work["neuron_update"] = task.neurons[1]
-    if task.channels is not None and task.encodes:
+        work["neuron_update"] = task.rows * task.neurons[1]
+    if task.channels is not None and task.encodes and not task.resends:
         work["encode"] = task.channels[1]
     return work, dict(task.ring_work)
 
@@ -75,6 +76,7 @@ def schedule(
     for tree, net in enumerate(flow.nets):
         emits[net.source].append((tree, net))
     order = [(tree, net) for mine in emits for tree, net in mine]
+    number = _numbers(graph)
     columns = _task_columns(graph, flow, chip)
     works = [static_work(t) for t in flow.tasks]
     rows = [
@@ -96,6 +98,7 @@ def schedule(
         emit_lo=_i32(net.lo for _, net in order),
         emit_n=_i32(net.n for _, net in order),
         emit_residue=_i32(net.residue for _, net in order),
+        emit_condition=_i32(number[net.condition] for _, net in order),
         tree_root=trees.root,
         tree_source=trees.source,
         tree_first_local=trees.first_local,
@@ -122,6 +125,10 @@ def schedule(
     )
 
 
+def _numbers(graph: Graph) -> dict[Condition | None, int]:
+    return {None: -1} | {condition: i for i, condition in enumerate(conditions(graph))}
+
+
 def _i32(values: Iterable[int]) -> NDArray[np.int32]:
     return np.fromiter(values, np.int32)
 
@@ -138,6 +145,7 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     stages = {s.name: (i, s) for i, s in enumerate(graph.stages)}
     linears = {lin.name: i for i, lin in enumerate(graph.linears)}
     sites = {s.name: i for i, s in enumerate(graph.sites)}
+    number = _numbers(graph)
     periods = [1] * len(flow.tasks)
     for net in flow.nets:
         periods[net.source] = max(periods[net.source], net.period)
@@ -146,7 +154,6 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
     for i, (task, sends) in enumerate(zip(flow.tasks, periods, strict=True)):
         ring, tile = task.ring, task.tile
         index, stage = stages.get(task.op, (-1, None))
-        site = feeds(stage)[0] if stage and task.channels else None
         # a task that only adds sums up belongs to their linear's operation
         linear = stage.linear if stage and task.neurons else task.op
         work, per_token = static_work(task)
@@ -167,14 +174,16 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 *neurons,
                 *((tile.pre, tile.n_pre) if tile else (0, 0)),
                 *(task.channels or (0, 0)),
-                sites[site] if site else -1,
+                -1 if task.site is None else sites[task.site],
                 state_of[i],
+                number[task.condition],
+                task.rows,
             )
         )
     names = (
         *("kind", "op", "need", "extra", "period", "residue", "window", "ps", "ring_ps"),
         *("gathers", "linear", "neuron_lo", "neuron_n", "pre", "n_pre"),
-        *("channel_lo", "channel_n", "site", "state"),
+        *("channel_lo", "channel_n", "site", "state", "condition", "rows"),
     )
     wide = {"need", "extra", "ps", "ring_ps", "state"}
     return {
@@ -191,10 +200,11 @@ def _state(flow: Dataflow) -> list[int]:
     return found
 
 
-def verify(tables: Tables) -> None:
+def verify(tables: Tables, graph: Graph) -> None:
     """Whatever is sent arrives where it is awaited: add up what reaches every task, compare.
 
-    What the stripes of a KV ring await depends on the token: checked for every residue.
+    What the stripes of a KV ring await depends on the token: checked for every residue. Of experts
+    that are chosen, any top_k of a router's send what is awaited.
     """
     t = tables
     owner = tree_of_sink(t)
@@ -203,20 +213,18 @@ def verify(tables: Tables) -> None:
     period = t.task_period[t.tree_task[t.emit_tree]]
     carries[t.emit_tree] = np.stack([units, period, t.emit_residue], axis=1)
     reach = carries[owner]  # by sink
+
+    def compare(which: NDArray[np.bool_], awaited: I64) -> None:
+        due = arrivals(t, graph, owner, reach[:, 0], which)
+        for wrong in (*t.sink_task[due.stray].tolist(), *due.uneven.tolist()):
+            raise Bug(f"task {wrong} awaits other experts than it is sent", where="schedule")
+        for task in np.flatnonzero(due.units != awaited).tolist():
+            what = f"task {task} awaits {awaited[task]}, is sent {due.units[task]}"
+            raise Bug(what, where="schedule")
+
     always = reach[:, 2] < 0
-    _compare(_arriving(t, always, reach[:, 0]), t.task_need)
+    compare(always, t.task_need)
     for period, residue in np.unique(reach[~always, 1:], axis=0).tolist():
         due = (reach[:, 1] == period) & (reach[:, 2] == residue)
         mine = (t.task_period == period) & (t.task_residue == residue)
-        _compare(_arriving(t, due, reach[:, 0]), np.where(mine, t.task_extra, 0))
-
-
-def _arriving(t: Tables, which: NDArray[np.bool_], units: I64) -> I64:
-    return np.bincount(t.sink_task[which], units[which], t.task_core.size).astype(np.int64)
-
-
-def _compare(due: I64, awaited: I64) -> None:
-    wrong = np.flatnonzero(due != awaited)
-    if wrong.size:
-        task = int(wrong[0])
-        raise Bug(f"task {task} awaits {awaited[task]}, is sent {due[task]}", where="schedule")
+        compare(due, np.where(mine, t.task_extra, 0))

@@ -17,8 +17,9 @@ from compiler.passes.nets import Nets
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-HOT, COLD = 10.0, 0.2
-"""Temperatures at first and at last, in mean bits of a net."""
+HOT, COLD = 10.0, 0.05
+"""Temperatures at first and at last, in bits of a net (their root mean square: of nets that differ
+much in weight, the heavy ones decide)."""
 SAMPLE = 10_000
 """Moves that tell how many go into the time that is left."""
 
@@ -52,13 +53,13 @@ def settle(
     slot_of = np.append(start, 0)
     thing_at = np.full(grid.room.size, -1, np.int64)
     thing_at[start] = np.arange(start.size)
-    hot, cold = HOT * float(bits.mean()), COLD * float(bits.mean())
+    scale = float(np.sqrt((bits**2).mean()))
     own, sizes = nets.by_thing(), np.append(size, 0)
 
     def run(n: int, slots: I64, things: I64) -> None:
         anneal(
             nets.first, nets.pin, bits, *own, slots, things, sizes, grid.room,
-            grid.width, grid.height, grid.per, n, hot, cold, seed,
+            grid.width, grid.height, grid.per, n, HOT * scale, COLD * scale, seed,
         )  # fmt: skip
 
     if np.isfinite(seconds):

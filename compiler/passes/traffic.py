@@ -1,14 +1,16 @@
 """What travels per decoded token: messages of every net, and the bits they put on a link.
 
 Spikes are an expectation: a site's channels times the mean spikes per channel of its coding
-(compiler.statistics). All else is fixed by the program. A message occupies whole flits, so that
+(compiler.statistics), and so is what travels only for tokens that choose an expert
+(compiler.conditions). All else is fixed by the program. A message occupies whole flits, so that
 is what counts: a 30-bit spike on a link of 32-bit flits is 32 bits.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compiler.graph import Graph
+from compiler.conditions import shares
+from compiler.graph import Condition, Graph
 from compiler.passes.encode import SiteCode
 from compiler.passes.tile import partial_bits
 from compiler.statistics import SiteStats
@@ -20,28 +22,30 @@ from hw_models.chip import Chip
 class Messages:
     """Formats and rates of one program: what a net's messages weigh.
 
-    spikes[stage]: (bits of a spike, expected spikes per channel) of the site a stage encodes;
-    sums[linear]: bits of one partial sum.
+    spikes[site]: (bits of a spike, expected spikes per channel); sums[linear]: bits of one partial
+    sum; share[condition]: of all tokens.
     """
 
     chip: Chip
     spikes: Mapping[str, tuple[int, float]]
     sums: Mapping[str, int]
+    share: Mapping[Condition | None, float]
 
     def of(self, net: Net, source: Task) -> list[tuple[float, int]]:
         """(number, bits) of the messages that a net carries per token."""
-        formats = self.chip.formats
+        formats, share = self.chip.formats, self.share[net.condition or source.condition]
         if net.message == "spike":
-            bits, rate = self.spikes[source.op]
+            bits, rate = self.spikes[str(source.site)]
             marker = formats["marker"]
-            return [(net.n * rate, bits), (1.0, marker.header_bits + marker.payload_bits)]
+            whole = marker.header_bits + marker.payload_bits
+            return [(share * net.n * rate, bits), (share, whole)]
         form = formats[net.message]
         if net.message == "partial":
             value = self.sums[source.tile.linear if source.tile else source.op]
         else:
             value = form.payload_bits
         full, rest = divmod(net.n, form.values_per_message)
-        share = 1 / net.period if net.residue >= 0 else 1.0
+        share *= 1 / net.period if net.residue >= 0 else 1.0
         found = [(share * full, form.header_bits + form.values_per_message * value)] if full else []
         return found + ([(share, form.header_bits + rest * value)] if rest else [])
 
@@ -49,9 +53,9 @@ class Messages:
         width = self.chip.links[kind].flit_bits
         return -(-bits // width) * width
 
-    def channel_bits(self, stage: str, kind: str) -> float:
+    def channel_bits(self, site: str, kind: str) -> float:
         """Expected bits of one channel's spikes on a link, markers left out."""
-        bits, rate = self.spikes[stage]
+        bits, rate = self.spikes[site]
         return rate * self._in_flits(bits, kind)
 
     def sum_bits(self, linear: str, kind: str) -> float:
@@ -78,15 +82,11 @@ def messages(
     by_site = {code.site: code for code in codes}
     header = chip.formats["spike"].header_bits
     spikes = {
-        stage.name: (
-            header + by_site[site].payload_bits,
-            statistics.rate(by_site[site].coding, by_site[site].dense),
-        )
-        for stage in graph.stages
-        if (site := getattr(stage, "site", ""))
+        site: (header + code.payload_bits, statistics.rate(code.coding, code.dense))
+        for site, code in by_site.items()
     }
     sums = {lin.name: partial_bits(by_site[lin.site].bound) for lin in graph.linears}
-    return Messages(chip, spikes, sums)
+    return Messages(chip, spikes, sums, shares(graph))
 
 
 def net_bits(flow: Dataflow, weigh: Messages, kind: str) -> list[float]:

@@ -72,6 +72,27 @@ def merge(heads: int, d: int, stripes: int) -> Counter[str]:
     )
 
 
+def sigmoid(n: int) -> Counter[str]:
+    """1 / (1 + exp(-x))."""
+    return scaled(n, exp=1, add=1, div=1, read=1, write=1)
+
+
+def branches(n: int) -> Counter[str]:
+    """w_1 a + w_2 b."""
+    return scaled(n, mul=2, add=1, read=2, write=1)
+
+
+def choose(n: int, top_k: int, scoring: str) -> Counter[str]:
+    """The largest of n, top_k times; softmax over all of them, or a sigmoid of each chosen one."""
+    scores = scaled(n, exp=1, add=2, div=1, read=1) if scoring == "softmax" else sigmoid(top_k)
+    return scores + scaled(n * top_k, add=1, read=1)
+
+
+def mixture(n: int, top_k: int) -> Counter[str]:
+    """y += weight x output, of every chosen expert."""
+    return scaled(n * top_k, mul=1, add=1, read=2, write=1)
+
+
 def swiglu(n: int) -> Counter[str]:
     """gate / (1 + exp(-gate)) * up."""
     return scaled(n, exp=1, add=2, div=1, mul=1, read=2, write=1)

@@ -5,6 +5,7 @@ messages first come, first served; a fork copies to every output; a core serves 
 series. A message for a token without a free accumulator set waits in a side queue
 of its (task, token) and comes back when the set is released. Under barrier sync what
 reaches a core, and what a task does next, waits for the next step (docs/simulation.md).
+Tasks of an expert know only the tokens that chose it: they count them, and take them in turns.
 """
 
 from simulator.hot import state as h
@@ -18,6 +19,8 @@ from simulator.hot.fire import (
     record,
     schedule,
     schedule_turn,
+    token_of,
+    turn_of,
 )
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
@@ -62,12 +65,12 @@ def drop_reference(s, m):
 
 
 @inner
-def park(s, task, token, sink, m):
+def park(s, task, turn, sink, m):
     """Wait for an accumulator set, behind those of the same token."""
     s.reg[h.R_FREE_PARKED] -= 1
     p = s.parked_free[s.reg[h.R_FREE_PARKED]]
     s.parked[p, 0], s.parked[p, 1], s.parked[p, 2] = m, sink, -1
-    bucket = token % h.PARK
+    bucket = turn % h.PARK
     if s.queue[task, bucket, 0] < 0:
         s.queue[task, bucket, 0] = p
     else:
@@ -79,19 +82,20 @@ def park(s, task, token, sink, m):
 def release(f, s, task, now):
     """A set is free: let the parked messages of the newly admitted token arrive now."""
     s.progress[task, h.DONE] += 1
-    token = s.progress[task, h.DONE] + f.service[h.SLOTS] - 1
-    bucket = token % h.PARK
+    turn = s.progress[task, h.DONE] + f.service[h.SLOTS] - 1
+    bucket = turn % h.PARK
     p = s.queue[task, bucket, 0]
     s.queue[task, bucket, 0] = -1
     while p >= 0:
         m, sink, following = s.parked[p, 0], s.parked[p, 1], s.parked[p, 2]
         s.parked_free[s.reg[h.R_FREE_PARKED]] = p
         s.reg[h.R_FREE_PARKED] += 1
-        if s.message[m, h.M_TOKEN] == token:
+        its_turn = turn_of(f, s, task, s.message[m, h.M_TOKEN])
+        if its_turn == turn:
             what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
             schedule(s.reg, s.heap, now, s.message[m, h.M_TIE], what)
         else:
-            park(s, task, s.message[m, h.M_TOKEN], sink, m)
+            park(s, task, its_turn, sink, m)
         p = following
 
 
@@ -109,7 +113,7 @@ def occupy(f, s, sink, m, now, duration):
 
 
 @inner
-def serve_spike(f, s, sink, m, now):
+def serve_spike(f, s, sink, m, slot, now):
     """Look up the axon, fetch its row, add payload * weight to the tile's accumulators."""
     task = f.sink[sink, h.S_TASK]
     row, message, service = f.task[task], s.message[m], f.service
@@ -117,14 +121,12 @@ def serve_spike(f, s, sink, m, now):
     n_pre, n = row[h.N_PRE], row[h.NEURON_N]
     if row[h.KIND] == h.HOST:  # it reads spikes, and stores nothing
         occupy(f, s, sink, m, now, h.ZERO)
-        s.received[sink, token % service[h.SLOTS]] += times
+        s.received[sink, slot] += times
         return
     axon = message[h.M_INDEX] + f.sink[sink, h.S_BASE]
     if row[h.KIND] != h.TILE or axon < 0 or axon >= n_pre:
         fail(s.reg, h.E_NO_AXON, task, token, f.sink[sink, h.S_CORE], axon)
         return
-    slots = service[h.SLOTS]
-    slot = token % slots
     if f.array.size:  # a crossbar: rows are driven when the token closes
         occupy(f, s, sink, m, now, times * service[h.AXON_PS])
         s.received[sink, slot] += times
@@ -164,8 +166,8 @@ def integrate(accumulator, weight, drive):
 
 
 @inner
-def serve_sums(f, s, sink, m, now):
-    """Add a message's partial sums to their neurons."""
+def serve_sums(f, s, sink, m, slot, now):
+    """Add a message's partial sums to their neurons; those of every chosen expert apart."""
     task = f.sink[sink, h.S_TASK]
     message = s.message[m]
     token, count, n = message[h.M_TOKEN], message[h.M_VALUE], f.task[task, h.NEURON_N]
@@ -174,7 +176,15 @@ def serve_sums(f, s, sink, m, now):
         fail(s.reg, h.E_NO_NEURON, task, token, f.sink[sink, h.S_CORE], first)
         return
     occupy(f, s, sink, m, now, count * f.service[h.PARTIAL_PS])
-    base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n + first
+    condition, which = f.tree[message[h.M_TREE], h.T_CONDITION], 0
+    if condition >= 0 and condition != f.task[task, h.CONDITION]:  # the nth of those chosen
+        which = 1
+        for other in range(f.condition[condition, h.ROUTER_FIRST], condition):
+            which += s.turn[other, token] >= 0
+        if which >= f.task[task, h.SETS]:
+            fail(s.reg, h.E_NOT_CHOSEN, task, token, f.sink[sink, h.S_CORE], condition)
+            return
+    base = f.task[task, h.SUMS] + (slot * f.task[task, h.SETS] + which) * n + first
     for i in range(count):
         s.home[base + i] += s.values[message[h.M_STORE], i]
 
@@ -187,20 +197,24 @@ def arrive(f, s, sink, m, now):
     """
     task, message = f.sink[sink, h.S_TASK], s.message[m]
     token, kind = message[h.M_TOKEN], message[h.M_CLASS]
-    slots = f.service[h.SLOTS]
-    if token >= s.progress[task, h.DONE] + slots:
-        park(s, task, token, sink, m)
+    slots, turn = f.service[h.SLOTS], turn_of(f, s, task, token)
+    condition = f.tree[message[h.M_TREE], h.T_CONDITION]
+    if turn < 0 or (condition >= 0 and s.turn[condition, token] < 0):
+        fail(s.reg, h.E_NOT_CHOSEN, task, token, f.sink[sink, h.S_CORE], kind)
         return -1
-    if token < s.progress[task, h.NEXT]:
+    if turn >= s.progress[task, h.DONE] + slots:
+        park(s, task, turn, sink, m)
+        return -1
+    if turn < s.progress[task, h.NEXT]:
         fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
         return -1
-    slot = token % slots
+    slot = turn % slots
     local = f.task[task, h.CORE] == f.tree[message[h.M_TREE], h.SOURCE]
     if not local or kind == h.SPIKE or kind == h.MARKER:
         s.sink_got[sink, kind] += message[h.M_TIMES]
     taken = 0
     if kind == h.SPIKE:
-        serve_spike(f, s, sink, m, now)
+        serve_spike(f, s, sink, m, slot, now)
     elif kind == h.MARKER:
         if s.received[sink, slot] != message[h.M_VALUE]:
             fail(s.reg, h.E_LOST_SPIKES, task, token, message[h.M_VALUE], s.received[sink, slot])
@@ -209,7 +223,7 @@ def arrive(f, s, sink, m, now):
         occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
         taken = 1
     elif kind == h.PARTIAL:
-        serve_sums(f, s, sink, m, now)
+        serve_sums(f, s, sink, m, slot, now)
         taken = message[h.M_VALUE]
     else:
         taken = message[h.M_VALUE]
@@ -221,7 +235,7 @@ def arrive(f, s, sink, m, now):
         missing = needed(f, task, token) - s.got[task, slot]
         if missing < 0:
             fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
-        if missing == 0 and token == s.progress[task, h.NEXT]:
+        if missing == 0 and turn == s.progress[task, h.NEXT]:
             return task
     return -1
 
@@ -305,7 +319,7 @@ def engine(f, s, task, token, now, margin, most):
             task = index
             release(f, s, task, now)
         else:
-            task, token = index, s.progress[index, h.DONE]
+            task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
             continue
         if task >= 0:
             token = due(f, s, task)

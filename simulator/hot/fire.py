@@ -102,6 +102,20 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
 
 
 @inner
+def turn_of(f, s, task, token):
+    """Which one of a task's tokens this is: all count, or those for which its condition holds."""
+    condition = f.task[task, h.CONDITION]
+    return token if condition < 0 else s.turn[condition, token]
+
+
+@inner
+def token_of(f, s, task, turn):
+    """The token of a turn."""
+    condition = f.task[task, h.CONDITION]
+    return turn if condition < 0 else s.token_at[condition, turn]
+
+
+@inner
 def send_spikes(f, s, time, task, e, token, symbol):
     """Every channel's spikes back to back (or one symbol of each), then the marker that counts
     them. Is there more for later steps?
@@ -161,11 +175,10 @@ def send_values(f, s, time, task, e, token):
 
 
 @inner
-def close_tile(f, s, task, token):
+def close_tile(f, s, task, token, slot):
     """P = sum over groups of m * A, in int64; the accumulators are cleared for another token."""
     row = f.task[task]
     n, groups = row[h.NEURON_N], row[h.GROUPS]
-    slot = token % f.service[h.SLOTS]
     base = row[h.SUMS] + slot * groups * n
     limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for j in range(n):
@@ -182,18 +195,26 @@ def close_tile(f, s, task, token):
 
 
 @inner
-def pass_on(f, s, task, token):
+def pass_on(f, s, task, slot):
     """Sums that a task added up for a home elsewhere are next to be sent."""
     row = f.task[task]
     n = row[h.NEURON_N]
-    base = row[h.SUMS] + (token % f.service[h.SLOTS]) * n
+    base = row[h.SUMS] + slot * n
     for i in range(n):
         s.row_sums[i] = s.home[base + i]
         s.home[base + i] = 0
 
 
 @inner
-def gather(f, s, task, token, time):
+def take_sums(s, base, n, out, ring):
+    """Sums of n neurons leave their task for their stage."""
+    for i in range(n):
+        s.stage_sums[ring, out + i] = s.home[base + i]
+        s.home[base + i] = 0
+
+
+@inner
+def gather(f, s, task, token, slot, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
     stage = f.task[task, h.GATHERS]
     ring = token % s.stage_left.shape[1]
@@ -201,13 +222,17 @@ def gather(f, s, task, token, time):
         s.stage_token[stage, ring] = token
     elif s.stage_token[stage, ring] != token:
         fail(s.reg, h.E_RING, task, token, stage, s.stage_token[stage, ring])
-    n = f.task[task, h.NEURON_N]
+    row = f.task[task]
+    n = row[h.NEURON_N]
     if n:
-        base = f.task[task, h.SUMS] + (token % f.service[h.SLOTS]) * n
-        out = f.linear[f.task[task, h.LINEAR], h.L_OFFSET] + f.task[task, h.NEURON_LO]
-        for i in range(n):
-            s.stage_sums[ring, out + i] = s.home[base + i]
-            s.home[base + i] = 0
+        base = row[h.SUMS] + slot * row[h.SETS] * n
+        out = f.linear[row[h.LINEAR], h.L_OFFSET] + row[h.NEURON_LO]
+        take_sums(s, base, n, out, ring)
+        if row[h.EXPERTS] >= 0:
+            for c in range(row[h.EXPERTS], f.condition[row[h.EXPERTS], h.ROUTER_END]):
+                if s.turn[c, token] >= 0:
+                    base += n
+                    take_sums(s, base, n, f.condition[c, h.ADDED] + row[h.NEURON_LO], ring)
     s.stage_left[stage, ring] -= 1
     if s.stage_left[stage, ring] == 0:
         announce(s.reg, s.ready, h.STAGE, stage, token, time, task)
@@ -232,15 +257,15 @@ def tokens_kept(window, period, residue, token):
 @inner
 def work(f, s, task, token, now):
     """The core's work for a token, from when the core is free; returns when it is done."""
-    row, slots = f.task[task], f.service[h.SLOTS]
-    core = row[h.CORE]
+    row, turn = f.task[task], turn_of(f, s, task, token)
+    core, slot = row[h.CORE], turn % f.service[h.SLOTS]
     duration = row[h.PS]
     if row[h.WINDOW]:
         kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], token)
         duration += kept * row[h.RING_PS]
         s.progress[task, h.RING] += kept
     if row[h.KIND] == h.TILE and f.array.size:
-        linear, at = f.linear[row[h.LINEAR]], row[h.SUMS] + token % slots * row[h.N_PRE]
+        linear, at = f.linear[row[h.LINEAR]], row[h.SUMS] + slot * row[h.N_PRE]
         duration += close_arrays(
             s.reg, row, f.array, f.cell, f.mantissa, s.accumulator[at : at + row[h.N_PRE]],
             s.row_sums, s.progress[task], linear[h.L_CODING] == TERNARY,
@@ -251,15 +276,15 @@ def work(f, s, task, token, now):
     s.core[core, h.C_FREE] = finish
     s.core[core, h.BUSY] += duration
     s.progress[task, h.FIRED] += 1
-    s.progress[task, h.NEXT] = token + 1
-    s.got[task, token % slots] = 0
+    s.progress[task, h.NEXT] = turn + 1
+    s.got[task, slot] = 0
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if row[h.KIND] == h.TILE and not f.array.size:
-        close_tile(f, s, task, token)
+        close_tile(f, s, task, token, slot)
     elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
-        pass_on(f, s, task, token)
+        pass_on(f, s, task, slot)
     if row[h.GATHERS] >= 0:
-        gather(f, s, task, token, finish)
+        gather(f, s, task, token, slot, finish)
     return finish
 
 
@@ -275,6 +300,9 @@ def fire(f, s, task, token, now):
     for e in range(row[h.EMIT], row[h.EMIT_END]):
         residue = f.emit[e, h.E_RESIDUE]
         if residue >= 0 and token % row[h.PERIOD] != residue:
+            continue
+        condition = f.emit[e, h.E_CONDITION]
+        if condition >= 0 and s.turn[condition, token] < 0:
             continue
         kind = f.emit[e, h.E_CLASS]
         if kind == h.SPIKE:
@@ -312,9 +340,11 @@ def due(f, s, task):
 
     Under barrier sync it is done with one token before it turns to the next.
     """
-    slots = f.service[h.SLOTS]
-    token = s.progress[task, h.NEXT]
+    slots, condition = f.service[h.SLOTS], f.task[task, h.CONDITION]
+    turn = s.progress[task, h.NEXT]
     ahead = 1 if f.service[h.BARRIER_PS] else slots
-    if token >= min(s.progress[task, h.DONE] + ahead, s.reg[h.R_STARTED]):
+    known = s.reg[h.R_STARTED] if condition < 0 else s.turns[condition]
+    if turn >= min(s.progress[task, h.DONE] + ahead, known):
         return -1
-    return token if s.got[task, token % slots] == needed(f, task, token) else -1
+    token = token_of(f, s, task, turn)
+    return token if s.got[task, turn % slots] == needed(f, task, token) else -1

@@ -18,10 +18,13 @@ GROUP = 128
 N_LAYER = 8
 
 # bits of a kind: what its neurons have
-SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS = 1, 2, 4, 8, 16
+SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS, LOIHI = 1, 2, 4, 8, 16, 32
 
 # rows of Chain.parameter
-A_SYN, W_IN, A_MEM, R, V_LEAK, V_THRESHOLD, V_RESET = range(7)
+A_SYN, W_IN, A_MEM, R, V_LEAK, V_THRESHOLD, V_RESET, DU, DV, V_BIAS, VTH = range(11)
+
+LIMIT = 1 << 23
+"""Of Loihi's integers, which float32 holds exactly."""
 
 
 class Chain(NamedTuple):
@@ -33,7 +36,7 @@ class Chain(NamedTuple):
     mantissa: np.ndarray  # int32, per layer [group, neuron]
     scale: np.ndarray  # float64[neuron] of a sum
     bias: np.ndarray  # float32[neuron]
-    parameter: np.ndarray  # float32[7, neuron]
+    parameter: np.ndarray  # float32[11, neuron]
     part: np.ndarray  # int64[part, 2] its neurons
 
 
@@ -83,6 +86,28 @@ def integrate(f, layer, spikes, n_spikes, sums, total):
 
 
 @inner
+def decayed(x, decay):
+    """Rounded towards zero; float32 in, int64 out."""
+    kept = abs(np.int64(x)) * (4096 - np.int64(decay)) >> 12
+    return kept if x >= 0 else -kept
+
+
+@inner
+def update_loihi(p, drive, j, v, i):
+    """kernels.loihi, one neuron; whether it fires."""
+    u = decayed(i[j], p[DU, j] + 1) + (np.int64(np.rint(drive)) << 6)
+    if u > LIMIT:
+        u -= 2 * LIMIT
+    elif u <= -LIMIT:
+        u += 2 * LIMIT
+    now = decayed(v[j], p[DV, j]) + u + np.int64(p[V_BIAS, j])
+    now = min(max(now, 1 - LIMIT), LIMIT - 1)
+    fires = now > np.int64(p[VTH, j]) << 6
+    i[j], v[j] = np.float32(u), np.float32(0 if fires else now)
+    return fires
+
+
+@inner
 def update(f, layer, total, v, i, fired):
     """One step of a layer's neurons; fired uint8[n], or the membranes stay in v."""
     n, first, kind = layer[L_POST], layer[L_NEURON], layer[L_KIND]
@@ -91,6 +116,9 @@ def update(f, layer, total, v, i, fired):
     v, i = v[first : first + n], i[first : first + n]
     for j in range(n):
         drive = np.float32(scale[j] * np.float64(total[j]) * 2.0**-15) + bias[j]
+        if kind & LOIHI:
+            fired[j] = update_loihi(p, drive, j, v, i)
+            continue
         if kind & SYNAPSE:
             i[j] = i[j] + p[A_SYN, j] * (p[W_IN, j] * drive - i[j])
             drive = i[j]
@@ -124,6 +152,9 @@ def find_active(f, layer, fed, v, i, active):
     first, kind = layer[L_NEURON], layer[L_KIND]
     for j in range(first, first + layer[L_POST]):
         held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
+        if kind & LOIHI:
+            left = decayed(i[j], f.parameter[DU, j] + 1)
+            held = v[j] != 0 or left != 0 or f.parameter[V_BIAS, j] != 0
         active[j] = fed or held or f.bias[j] != 0
 
 

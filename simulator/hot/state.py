@@ -37,7 +37,8 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
     E_ACCUMULATOR,
     E_PARTIAL,
     E_RING,
-) = range(9)
+    E_NOT_CHOSEN,  # for a token whose router chose other experts
+) = range(10)
 
 # registers: scalars of the engine in one int64 array
 (
@@ -84,11 +85,17 @@ N_REGISTERS = 16
     MANTISSA,
     SUMS,
     BOUND,
-) = range(22)
-N_TASK = 22
+    CONDITION,  # -1: fires for every token
+    SETS,  # sums per neuron: of every token, and of each chosen expert
+    EXPERTS,  # first condition of the router whose experts it adds up, or -1
+) = range(25)
+N_TASK = 25
 
-E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE = range(5)  # Fixed.emit
-ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT = range(5)  # Fixed.tree; fan-out with local sinks
+E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE, E_CONDITION = range(6)  # Fixed.emit
+# Fixed.tree; fan-out with local sinks
+ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION = range(6)
+# Fixed.condition: those of its router, from the first one on; where in stage_sums its home adds up
+ROUTER_FIRST, ROUTER_END, ADDED = range(3)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
 FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
@@ -185,6 +192,7 @@ class Fixed(NamedTuple):
     used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # [group, neuron] per tile
+    condition: np.ndarray
     array: np.ndarray
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
     # [row block, column, neuron] per tile
@@ -219,6 +227,10 @@ class State(NamedTuple):
     stage_token: np.ndarray  # [stage, ring]
     stage_all: np.ndarray  # [stage] gathers until it is computed; 1 where each task is, by itself
     site_first: np.ndarray  # [site] first token it sends
+    # tasks under a condition count the tokens for which it holds: these are their turns
+    turn: np.ndarray  # [condition, token], -1: it does not hold
+    token_at: np.ndarray  # [condition, turn]
+    turns: np.ndarray  # [condition] so far
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]

@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from compiler.cli_verify import app
-from compiler.pipeline import compile_model
+from compiler.frontends.spikingbrain_moe import spikingbrain_moe
+from compiler.pipeline import compile_graph, compile_model
+from hw_models.chip import load_chip
+from tests import experts
 from tests.spiking import network, written
 from tests.tiny import changed, tiny
 
@@ -37,6 +40,41 @@ def test_what_the_compiler_writes_passes(folder, target):
     found = json.loads(done.stdout)["result"]["checks"]
     assert len(found) >= 12
     assert [row for row in found if row["problem"]] == []
+
+
+@pytest.mark.parametrize("target", ["toy", "loihi-like", "hermes-like"])
+@pytest.mark.parametrize("name", experts.CONFIGS)
+def test_mixtures_of_experts_pass(folder, name, target):
+    done = asked(folder, experts.program(name, target), "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["result"]["checks"]
+    assert len(found) >= 12
+
+
+def test_homes_without_room_for_the_sums_of_chosen_experts_are_found(folder):
+    """Or without their scales, on top of everything else that they keep."""
+    program = experts.program()
+    t, slots = program.tables, program.chip.core.token_slots
+    homes = np.flatnonzero(t.task_rows > 1)
+    for less in (8 * slots, 4 * 4):  # one sum per slot; a scale for each of four experts
+        charged = {task: t.task_state[task] - less * t.task_neuron_n[task] for task in homes}
+        done = asked(folder, changed(program, task_state=charged))
+        assert done.exit_code == 6 and "charged too little" in done.stdout
+
+
+def test_parallel_attention_without_room_for_its_linear_states_is_found(folder):
+    """Six heads of 32 x 32 floats, charged to the homes of their queries."""
+    graph = spikingbrain_moe(experts.CONFIG | {"hidden_size": 192}, "wide heads", 8).graph
+    program = compile_graph(graph, None, load_chip("loihi-like"))
+    t = program.tables
+    assert asked(folder, program).exit_code == 0
+    states = 4 * t.task_neuron_n * 32
+    own = t.task_op == program.ops.index("layers.0.parallel")
+    homes = np.flatnonzero(own & (t.task_gathers >= 0) & (t.task_state > states))
+    assert t.task_neuron_n[homes].sum() == 192
+    charged = {task: t.task_state[task] - states[task] for task in homes.tolist()}
+    done = asked(folder, changed(program, task_state=charged))
+    assert done.exit_code == 6 and "layers.0.parallel" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["toy", "loihi-like", "loihi1"])

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from compiler.accounting import counters, tree_facts
+from compiler.conditions import condition_of, conditions
 from compiler.expected import TOKENS, expected, expected_steps
 from compiler.pace import pace
 from compiler.pipeline import compile_model
 from hw_models.errors import BadInput
 from simulator.api import simulate
+from tests import experts
 from tests.spiking import network, written
 from tests.tiny import tiny
 
@@ -141,3 +143,62 @@ def test_steps_of_spiking_neurons_count_what_a_run_counts(target, tmp_path):
         assert n == pytest.approx(counted[key] / phase.tokens, rel=rel, abs=0.1), key
     speed = pace(program, tree_facts(program), expected(program, tree_facts(program)))
     assert speed.busiest_ps == pytest.approx((phase.end_ps - phase.start_ps) / 400, rel=0.1)
+
+
+@pytest.fixture(scope="module", params=["toy", "loihi-like", "hala-point-like", "isaac-like"])
+def mixture(request, tmp_path_factory):
+    """(decode phase of a run, program with its rates, how often every expert was chosen)."""
+    program = experts.program("two of five", request.param, 1)  # every expert is chosen
+    prompt = np.random.default_rng(0).integers(0, 23, 60).tolist()
+    run = simulate(program, prompt=prompt, tokens=61, out=tmp_path_factory.mktemp("moe") / "run")
+    phase = run.phases[1]
+    runs = condition_of(program.graph)
+    chosen = {runs[name]: n / phase.tokens for name, n in phase.ran.items()}
+    assert set(chosen) == set(conditions(program.graph)) and min(chosen.values()) > 0
+    return phase, with_rates_of(run, program), {None: 1.0, **chosen}
+
+
+@pytest.fixture
+def chosen_so(mixture, monkeypatch):
+    """Experts are expected to be chosen as often as they were."""
+    monkeypatch.setattr("compiler.expected.shares", lambda graph: mixture[2])
+
+
+def test_experts_count_what_a_run_counts_that_chooses_them_as_often(mixture, chosen_so):
+    phase, program, _ = mixture
+    found = per_token(program)
+    counted = {(op, kind): n for op, kinds in phase.counters.items() for kind, n in kinds.items()}
+    assert found.keys() == counted.keys()
+    follows = SPIKING | ({"neuron_update"} if program.chip.sync == "barrier" else set())
+    for key, n in found.items():
+        if key[1] not in follows:
+            assert n == pytest.approx(counted[key] / phase.tokens, rel=0.002), key
+    for kind in follows:
+        wanted = sum(row.get(kind, 0) for row in phase.counters.values()) / phase.tokens
+        total = sum(n for (_, other), n in found.items() if other == kind)
+        assert total == pytest.approx(wanted, rel=0.3 if "array" in kind else 0.12), kind
+
+
+def test_as_many_experts_are_expected_as_are_chosen(mixture):
+    """Whichever they are: MACs and firings of all experts together are those of the run."""
+    phase, program, _ = mixture
+    found, top_k = per_token(program), 2
+    for kind in ("group_mac", "encode", "adc_convert"):
+        total = sum(n for (op, k), n in found.items() if k == kind and ".experts." in op)
+        wanted = sum(c.get(kind, 0) for op, c in phase.counters.items() if ".experts." in op)
+        assert total == pytest.approx(wanted / phase.tokens, rel=0.2 if "adc" in kind else 0.002)
+    synapses = sum(lin.macs for lin in program.graph.linears if lin.condition) * top_k // 5
+    always = sum(lin.macs for lin in program.graph.linears if not lin.condition)
+    assert synapses + always == program.graph.macs()
+
+
+def test_no_token_through_experts_is_faster_than_the_pace_and_few_are_far_slower(
+    mixture, chosen_so
+):
+    phase, program, _ = mixture
+    facts = tree_facts(program)
+    found = pace(program, facts, expected(program, facts))
+    took = (phase.end_ps - phase.start_ps) / phase.tokens
+    assert 0.4 * took < found.token_ps < 1.05 * took
+    if program.chip.sync == "barrier":
+        assert found.steps == pytest.approx(phase.steps / phase.tokens, rel=0.07)

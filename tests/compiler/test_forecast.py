@@ -21,11 +21,14 @@ from compiler.operations import layer_of, operations
 from compiler.program import HOST, TILE
 from hw_models.errors import BadInput
 from hw_models.ledger import STATIC
+from tests import experts
 from tests.tiny import tiny
 
 
-@pytest.fixture(scope="module", params=["toy", "hala-point-like", "isaac-like"])
+@pytest.fixture(scope="module", params=["toy", "hala-point-like", "isaac-like", "experts"])
 def found(request):
+    if request.param == "experts":
+        return forecast(experts.program())
     return forecast(tiny(target=request.param))
 
 
@@ -117,6 +120,8 @@ def test_an_explanation_fits_a_terminal_and_says_who_pays(found):
         render_explained(explain(found, name), Console(file=out, width=100, highlight=False))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 100
+    some = any(row["share"] < 1 for row in operations(found.program).values())
+    assert ("of all tokens, expected" in text) == ("per token that runs it" in text) == some
     included = {row.cost for row in found.ledger.included}
     assert all(f"in {cost}" in text for cost in included)
     assert ("not priced" in text) == bool(found.ledger.unpriced)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from kernels.neurons import NEURONS, population
 from kernels.stage import STAGES
 
-SPIKING = [name for name, kind in NEURONS.items() if kind.spikes]
+FLOATS = [name for name in NEURONS if name != "loihi"]  # that one: test_loihi.py
+SPIKING = [name for name in FLOATS if NEURONS[name].spikes]
 
 
 def made(neuron, n, seed, **fixed):
@@ -63,7 +64,7 @@ def by_hand(neuron, p, currents):
     return out, nearest
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("neuron", FLOATS)
 @settings(max_examples=12, deadline=None)
 @given(n=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
 def test_a_population_follows_its_equations(neuron, n, seed):
@@ -77,7 +78,7 @@ def test_a_population_follows_its_equations(neuron, n, seed):
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("neuron", FLOATS)
 @pytest.mark.parametrize("cut", [1, 7, 31])
 def test_any_part_of_a_population_alone_has_the_same_bits(neuron, cut):
     op, vectors = made(neuron, 32, 3)

@@ -140,7 +140,10 @@ def make_run(target="loihi-like", coding="bitwise"):
         text="The robot <b> & sees",
         logits_ps=tuple(prefill_ps + i * 210_000_000 for i in range(DECODED + 1)),
         phases=(
-            Phase("prefill", PROMPT, 0, prefill_ps, counters("prefill", PROMPT, coding), 2),
+            Phase(
+                *("prefill", PROMPT, 0, prefill_ps, counters("prefill", PROMPT, coding), 2),
+                ran={"head": 1},
+            ),
             Phase(
                 "decode",
                 DECODED,

@@ -9,6 +9,7 @@ from rich.console import Console
 from hw_models.events import LINKS
 from simulator.map_data import floorplan
 from simulator.map_summary import link_words, render, summary
+from tests import experts
 from tests.tiny import tiny
 
 
@@ -17,12 +18,15 @@ def found():
     return summary(floorplan(tiny()))
 
 
-def test_bits_on_links_are_those_of_the_bounds(found):
-    said = {name: row.get("achieved") for name, row in tiny().bounds.items()}
+@pytest.mark.parametrize("made", [tiny, experts.program])
+def test_bits_on_links_are_those_of_the_bounds(made):
+    """Experts send for their share of the tokens."""
+    found = summary(floorplan(made()))
+    said = {name: row.get("achieved") for name, row in made().bounds.items()}
     assert round(found["bits_on_links"]["chip"]) == said["bits on chip links"] > 0
     assert round(found["bits_on_links"]["mesh"]) == said["bits x links of the mesh"] > 0
     assert round(found["busiest_links"][0]["bits"]) == said["bits on the busiest chip link"]
-    assert found["bounds"] == {name: dict(row) for name, row in tiny().bounds.items()}
+    assert found["bounds"] == {name: dict(row) for name, row in made().bounds.items()}
 
 
 def test_the_busiest_links_come_first_and_join_chips_if_there_are_several(found):

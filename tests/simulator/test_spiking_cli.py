@@ -54,6 +54,17 @@ def test_the_mapping_speaks_of_steps(folder):
     assert found["macs_per_token"] == 12 * 9 + 9 * 4
 
 
+def test_neurons_in_fixed_point_are_chosen_as_typed(folder):
+    done = call(sbcompile, "net.nir", "--target", "toy", "--integration", "loihi")
+    assert done.exit_code == 0, done.stderr
+    assert "net on toy (profile NIR, dt = 0.0001, loihi, binary)" in done.stdout
+    done = call(sbsim, "run", "--spikes", "spikes.npy", "--check")
+    assert done.exit_code == 0, done.stderr
+    assert {stage.neuron for stage in Program.read(folder / "net.sbx").graph.stages[1:]} == {
+        "loihi"
+    }
+
+
 def test_a_run_tells_the_class_and_what_a_step_costs(compiled):
     program = Program.read(compiled / "net.sbx")
     counts = simulated(program, np.load("spikes.npy")).sum(0)

@@ -308,7 +308,7 @@ def layer(
     story.task("host.embed", None, "host")
     story.task("norm", norm, "norm", gathers=True)
     for i, at in enumerate(encoders):
-        story.task(f"encoder {i}", at, "norm", channels=(i * each, each))
+        story.task(f"encoder {i}", at, "norm", channels=(i * each, each), site="site")
     for i, at in enumerate(tiles):
         tile = Tile("linear", 0, n, i * neurons, neurons, 1)
         story.task(f"tile {i}", at, "linear", tile=tile)

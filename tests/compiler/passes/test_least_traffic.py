@@ -16,10 +16,10 @@ from hw_models.chip import load_chip
 
 
 class Weights(SimpleNamespace):
-    """Stands for traffic.Messages: bits of a channel by stage, of a sum by linear, of a value."""
+    """Stands for traffic.Messages: bits of a channel by site, of a sum by linear, of a value."""
 
-    def channel_bits(self, stage, kind):
-        return self.channels[stage]
+    def channel_bits(self, site, kind):
+        return self.channels[site]
 
     def sum_bits(self, linear, kind):
         return self.sums[linear]
@@ -81,7 +81,7 @@ def test_no_search_finds_a_cut_below_the_bound(seed):
     cap = int(rng.integers(hidden + 1, max(hidden + 2, n // 2)))
     chips = -(-n // cap) + int(rng.integers(0, 2))
     # the head fits beside them and its one logit is free: the host is on chip 0
-    weigh = Weights(channels={"norm": x, "swiglu": h, "last": 1.0},
+    weigh = Weights(channels={"x": x, "h": h, "y": 1.0},
                     sums={"gate_up": sum_up, "down": sum_down, "head": 1.0}, value=1.0)  # fmt: skip
     chip = SimpleNamespace(
         layout=SimpleNamespace(usable_cores=1, chips=(8, 8)),
@@ -113,7 +113,7 @@ def test_no_search_finds_a_cut_below_the_bound(seed):
 
 
 def test_a_model_on_one_chip_needs_no_chip_link():
-    weigh = Weights(channels={"norm": 9.0, "swiglu": 9.0, "last": 9.0},
+    weigh = Weights(channels={"x": 9.0, "h": 9.0, "y": 9.0},
                     sums={"gate_up": 9.0, "down": 9.0, "head": 9.0}, value=9.0)  # fmt: skip
     chip = SimpleNamespace(
         layout=SimpleNamespace(usable_cores=2, chips=(8, 8)),

@@ -29,7 +29,7 @@ def test_a_router_needs_no_entry_for_what_goes_straight_on(small):
     assert small.tables.longest[0] == small.tables.longest[1]  # nothing to merge
 
 
-@pytest.mark.parametrize("limit", [34, 31, 29])
+@pytest.mark.parametrize("limit", [32, 31, 29])
 def test_crowded_tables_are_merged_until_they_fit(small, limit):
     assert small.tables.longest[0] > limit
     chip = load_chip("toy", {"core.table_entries": str(limit), "core.in_axons": "200"})

@@ -20,27 +20,28 @@ def tables(tiny):
     )
 
 
-def test_needs_off_by_one_and_lost_sinks(tables):
-    verify(tables)
+def test_needs_off_by_one_and_lost_sinks(tiny, tables):
+    verify(tables, tiny.graph)
     program = tiny_program()
     for task in range(0, tables.task_need.size, 9):
         for by in (-1, 1):
             cells = {task: program.tables.task_need[task] + by}
             with pytest.raises(Bug, match=f"task {task} awaits"):
-                verify(changed(program, task_need=cells).tables)
+                verify(changed(program, task_need=cells).tables, tiny.graph)
     for sink in range(0, tables.sink_task.size, 9):
         task = tables.sink_task[sink]
         cells = {sink: (task + 1) % tables.task_core.size}
         with pytest.raises(Bug, match="awaits"):
-            verify(replace(tables, sink_task=changed(program, sink_task=cells).tables.sink_task))
+            sinks = changed(program, sink_task=cells).tables.sink_task
+            verify(replace(tables, sink_task=sinks), tiny.graph)
 
 
-def test_a_stripe_that_awaits_another_token(tables):
+def test_a_stripe_that_awaits_another_token(tiny, tables):
     for task in np.flatnonzero(tables.task_extra > 0):
         residue = tables.task_residue.copy()
         residue[task] = 1 - residue[task]
         with pytest.raises(Bug, match="awaits"):
-            verify(replace(tables, task_residue=residue))
+            verify(replace(tables, task_residue=residue), tiny.graph)
 
 
 def test_every_task_and_net_has_its_row(tiny, tables):

@@ -18,7 +18,7 @@ def weigh(coding="bitwise"):
     return messages(GRAPH, encode(GRAPH, CHIP, coding, 3.0), CHIP, shipped_profile())
 
 
-NORM = Task("norm", "layers.0.attn_norm", 0, channels=(0, 32))
+NORM = Task("norm", "layers.0.attn_norm", 0, channels=(0, 32), site="layers.0.attn_in")
 
 
 def test_spikes_are_expected_ones_and_one_marker_ends_them():
@@ -30,7 +30,7 @@ def test_spikes_are_expected_ones_and_one_marker_ends_them():
 
 def test_dense_sites_send_every_channel_in_two_flits():
     """24 + 16 bits."""
-    last = Task("norm", "final_norm", 0, channels=(0, 32))
+    last = Task("norm", "final_norm", 0, channels=(0, 32), site="head_in")
     assert weigh().link_bits(Net(0, "spike", 0, 10, (1,)), last, "x") == 10 * 64 + 128
 
 
