@@ -119,7 +119,7 @@ class Lockstep:
             np.zeros(longest + 1, np.int64), np.zeros(longest, np.int16),
             np.zeros(longest, np.int64),
         )  # fmt: skip
-        if chain.layer[-1, hot.L_KIND] & hot.FIRES:
+        if chain.layer[-1, hot.L_KIND] & (hot.FIRES | hot.LOIHI):
             outputs[:] = raster[:, -last:]
         return Steps(raster, busy if keep_busy else busy[:0], outputs, fired, active)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nir
 import numpy as np
 
+from compiler.frontends.nir import Stepping
 from compiler.pipeline import compile_model
 from compiler.program import Program
 from tests.spiking import DT, written
@@ -32,12 +33,22 @@ def integers(rng, n_in, n_out, largest=8, density=1.0):
 
 
 def case(
-    path: Path, sizes, steps, *, share=0.3, leak=1.0, density=1.0, seed=0, overrides=None
+    path: Path,
+    sizes,
+    steps,
+    *,
+    share=0.3,
+    leak=1.0,
+    density=1.0,
+    seed=0,
+    overrides=None,
+    fixed_point=False,
 ) -> Case:
     """Layers of `sizes`, of which `share` fires in a step: thresholds are quantiles of what
     membranes reach.
 
     leak: what is left of a membrane after a step. 1: integrators, 0: no memory.
+    fixed_point: Loihi's neurons instead, with weights and thresholds as they come out of that.
     """
     rng = np.random.default_rng(seed)
     spikes = (rng.random((steps, sizes[0])) < share).astype(np.uint8)
@@ -64,5 +75,9 @@ def case(
                 **given,
             )
         nodes += [nir.Affine(w.astype(np.float32), np.zeros(n, np.float32)), neuron]
-    program = compile_model(written(path, *nodes), "loihi1", overrides=overrides)
+    stepping = Stepping(DT, "loihi" if fixed_point else "euler")
+    program = compile_model(written(path, *nodes), "loihi1", overrides=overrides, stepping=stepping)
+    if fixed_point:
+        linears = [program.linears[linear.name] for linear in program.graph.linears]
+        weights = [linear.q[:].astype(np.float64).T for linear in linears]
     return Case(program, weights, spikes)

@@ -163,14 +163,21 @@ def _layer(
     gain: int,
     trace: bool,
 ) -> dict:
-    """if and lif with r a_mem = 1, no bias and no leak potential: v' = leak_decay v + I."""
+    """Neurons with v' = leak_decay v + I in SANA-FE, which rounds the first term to 1/64 towards
+    zero: Loihi's in fixed point, and, while they stay on that grid, if and lif."""
     program, parts = lockstep.program, lockstep.parts
-    values = [program.vectors[name] for name in layer.parameters]
-    named = dict(zip(NEURONS[layer.neuron].parameters, values, strict=True))
-    leak = 1.0 - named["a_mem"].astype(np.float64) if layer.neuron == "lif" else np.ones(layer.n)
-    drive = named["r"] * (named["a_mem"] if layer.neuron == "lif" else 1)
-    bias = program.linears[layer.linear].bias[:]
-    if np.any(drive != 1) or np.any(bias != 0) or np.any(named.get("v_leak", 0)):
+    values = [program.vectors[name].astype(np.float64) for name in layer.parameters]
+    p = dict(zip(NEURONS[layer.neuron].parameters, values, strict=True))
+    zero, one = np.zeros(layer.n), np.ones(layer.n)
+    if layer.neuron == "loihi":
+        threshold, reset, leak = p["vth"], zero, 1 - p["dv"] / 4096
+        same = (p["du"] == 4095) & (p["bias"] == 0)
+    else:
+        threshold, reset = p["v_threshold"], p["v_reset"]
+        share = p.get("a_mem", one)
+        leak = 1 - share if "a_mem" in p else one
+        same = (p["r"] * share == 1) & (p.get("v_leak", zero) == 0)
+    if not same.all() or np.any(program.linears[layer.linear].bias[:] != 0):
         raise ValueError(f"{layer.name}: no counterpart in SANA-FE")
     core = np.zeros(layer.n, np.int64)
     for part in np.flatnonzero(parts.layer == k + 1):
@@ -179,8 +186,8 @@ def _layer(
         "name": str(k + 1),
         "n": layer.n,
         "core": core.tolist(),
-        "threshold": (named["v_threshold"].astype(np.float64) * gain).tolist(),
-        "reset": (named["v_reset"].astype(np.float64) * gain).tolist(),
+        "threshold": (threshold * gain).tolist(),
+        "reset": (reset * gain).tolist(),
         "leak_decay": leak.tolist(),
         "weights": f"weights{k}.npy",
         "log": trace,

@@ -15,6 +15,7 @@ CASES = {
     "dense": dict(sizes=(150, 140, 90, 10), steps=24),
     "forgetful": dict(sizes=(300, 200, 60), steps=24, leak=0.0),
     "halving": dict(sizes=(140, 90, 20), steps=12, leak=0.5),
+    "fixed point": dict(sizes=(150, 140, 90), steps=40, leak=0.9, share=0.2, fixed_point=True),
     "many cores": dict(sizes=(200, 180, 160), steps=16, overrides={"core.synapse_memory": "4 KiB"}),
     "sparse": dict(sizes=(256, 256, 256), steps=20, density=0.1, share=0.1),
 }

@@ -40,6 +40,18 @@ def test_spikes_are_the_event_engine_s(pair):
     np.testing.assert_array_equal(steps.outputs, np.stack(outputs))
 
 
+def test_loihi_s_neurons_compute_the_same_integers(tmp_path):
+    from compiler.frontends.nir import Stepping
+
+    path = written(tmp_path / "three.nir", *network())
+    program = compile_model(path, "loihi1", stepping=Stepping(integration="loihi"))
+    spikes = random_spikes(150, 40)
+    logits = streamed(program, spikes).found.logits
+    found = Lockstep(program).run(spikes).outputs
+    np.testing.assert_array_equal(found, np.stack([logits[t] for t in range(len(spikes))]))
+    assert 0.01 < found.mean() < 0.9
+
+
 def test_messages_and_deliveries_are_the_event_engine_s(pair):
     """Per tree and sink; local deliveries take no link and are not among a tree's messages."""
     lockstep, steps, simulation = pair
