@@ -136,6 +136,12 @@ class LinearArrays:
     row_scale: F32 | Stored
     bias: F32 | Stored
 
+    def release(self) -> None:
+        """Integers that are mapped from a file need no memory until they are used again."""
+        for array in (self.q, self.m):
+            if isinstance(array, Stored):
+                array.release()
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

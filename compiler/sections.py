@@ -80,6 +80,14 @@ class Stored:
             raise altered(self.name, self.file.where)
         return data.view(self.form.dtype).reshape(self.form.shape)
 
+    def release(self) -> None:
+        """Its pages need no memory until they are used again; then they come from the file."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            first = self.start // mmap.PAGESIZE * mmap.PAGESIZE
+            size = self.start + self.form.nbytes - first
+            if size:
+                self.file.mapped.madvise(mmap.MADV_DONTNEED, first, size)
+
     def __getitem__(self, key: Any) -> Any:
         return self.array[key]
 

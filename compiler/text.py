@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ class Text:
         except subprocess.TimeoutExpired:
             found = {"error": f"no answer within {SECONDS:.0f} s"}
         except ValueError:
-            found = {"error": f"its process ended with {done.returncode}"}
+            found = {"error": f"its process {_ended(done.returncode)}"}
         if "error" in found:
             raise BadInput(
                 f"not a usable tokenizer: {found['error']}",
@@ -125,3 +126,11 @@ def _utf8(text: bytes | str) -> str:
             where="--prompt",
             fix="save it as UTF-8; the tokenizer takes text only",
         ) from None
+
+
+def _ended(code: int) -> str:
+    """'ended with 1', or 'was killed (SIGKILL)': by the system when memory ran out, or by hand."""
+    try:
+        return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with {code}"
+    except ValueError:  # a signal without a name
+        return f"was killed (signal {-code})"

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput, Usage
 from kernels.coding import density
 from simulator.analog import analog_error, exact
+from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with
+from simulator.checkpoint import resume as resumed
 from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.phases import UNDER_WAY, Progress, run_steps, run_text
@@ -28,7 +29,7 @@ from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run
 from simulator.spikes import MAKE, checked
-from simulator.trace import Trace, trace_of
+from simulator.tracing import Tracer, Tracing
 
 RUNS = Path("runs")
 
@@ -39,11 +40,13 @@ def simulate(
     prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
     spikes: NDArray[np.generic] | None = None,
-    trace: bool = False,
+    trace: bool | Tracing = False,
     check: bool = False,
     slots: int | None = None,
     sync: Sync | None = None,
     out: Path | None = None,
+    checkpoint_every: float | None = None,
+    source: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
@@ -51,33 +54,102 @@ def simulate(
     prompt: text, or token ids. spikes: 0 or 1 of shape [steps, channels], for a network of spiking
     neurons, and only for one. sync: None for the target's. check: compare every count, sum and
     logit with the canonical executor (GateFailed). A crossbar whose sums are not exact by
-    definition tells how far they are off in any case.
+    definition tells how far they are off in any case. checkpoint_every: seconds; a run that was
+    killed continues with `resume`, and `source` tells it where the program lies.
     Raises BadInput for a program without weights, for a prompt that is empty or not in the
     vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is wanted, or
     the other way round.
     """
     began = time.perf_counter()
     _check_input(program, spikes, prompt, tokens)
+    job = Job(
+        program="" if source is None else str(source.resolve()),
+        program_hash="" if checkpoint_every is None else program.hash,
+        made_with=made_with(),
+        every_s=checkpoint_every or 0.0,
+        prompt=() if spikes is not None else _prompt(program, prompt),
+        tokens=0 if spikes is not None else _wanted(program, tokens),
+        spikes=None if spikes is None else checked(spikes, program.graph),
+        slots=slots,
+        sync=sync,
+        tracing=(trace if isinstance(trace, Tracing) else Tracing()) if trace else None,
+        check=check,
+    )
+    folder = out or next_folder(program.graph.model, program.chip.name)
+    if checkpoint_every is None:
+        return _run(program, job, folder, progress, began)
+    keeper = begin(folder, job)
+    with alone(keeper):
+        return _run(program, job, keeper.folder, progress, began, keeper)
+
+
+def resume(
+    folder: Path,
+    program: Program | None = None,
+    *,
+    checkpoint_every: float | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Continue a run that was begun with checkpoints, from its last one.
+
+    program: where it no longer lies where it lay; checkpoint_every: None for as it was begun. The
+    folder's files become those of a run that nothing interrupted, but for provenance.json.
+    Raises BadInput for a folder without such a run, for a broken checkpoint, and for another
+    program.
+    """
+    began = time.perf_counter()
+    keeper = resumed(folder)
+    job = keeper.job
+    with alone(keeper):
+        if checkpoint_every is not None:
+            keeper.job = job = replace(job, every_s=checkpoint_every)
+        if program is None:
+            if not job.program:
+                raise BadInput("nobody said where its program lies", where=str(folder))
+            program = Program.read(Path(job.program))
+        check_program(job, program, job.program)
+        return _run(program, job, keeper.folder, progress, began, keeper)
+
+
+def _run(
+    program: Program,
+    job: Job,
+    folder: Path,
+    progress: Progress | None,
+    began: float,
+    keeper: Keeper | None = None,
+) -> Run:
+    """From the beginning, or from the keeper's last checkpoint, to a finished folder."""
     report = progress or (lambda step, done, total: None)
-    rows: list[NDArray[np.int64]] = []
-    more = {
-        "slots": slots,
-        "sync": sync,
-        "trace": rows.append if trace else None,
-        "keep_sums": check or not exact(program),
-    }
-    if spikes is not None:
-        fed: Any = checked(spikes, program.graph)
-        simulation = Simulation(program, in_flight=UNDER_WAY, **more)
-        run = _result(program, simulation, (), [], [run_steps(simulation, fed, report)])
+    tracer = job.tracing and Tracer(program, job.tracing)
+    simulation = Simulation(
+        program,
+        slots=job.slots,
+        sync=job.sync,
+        first_logits=max(0, len(job.prompt) - 1),
+        trace=tracer,
+        keep_sums=job.check or not exact(program),
+        in_flight=UNDER_WAY if job.spikes is not None else len(job.prompt),
+    )
+    course = keeper and keeper.attach(simulation, tracer)
+    if job.spikes is not None:
+        fed: Any = job.spikes
+        course = run_steps(simulation, job.spikes, report, course)
     else:
-        simulation, run, fed = _text(program, prompt, tokens, more, report)
-    if check:
+        course = run_text(simulation, job.prompt, job.tokens, report, course)
+        fed = (*job.prompt, *course.generated[:-1])
+    run = _result(program, simulation, job.prompt, course.generated, course.phases)
+    if job.check:
         compare(program, simulation.found, fed, report)
     if not exact(program):
         run = replace(run, analog=_analog_error(simulation, fed, report))
-    events = trace_of(program, np.concatenate(rows)) if rows else None
-    _write(run, simulation, out, events, time.perf_counter() - began)
+    events, traced = tracer.finished() if tracer else (None, None)
+    run = replace(run, trace=traced)
+    wall_s = keeper.seconds if keeper else time.perf_counter() - began
+    activity, under_way = simulation.found.activity, keeper is not None
+    write_run(folder, run, activity, _provenance(wall_s), events, under_way=under_way)
+    if keeper:
+        drop(keeper)
     return run
 
 
@@ -107,22 +179,11 @@ def _check_input(
         raise Usage(f"{name} takes spikes", where="--spikes", fix=f"--spikes FILE.npy: {MAKE}")
 
 
-def _text(
-    program: Program,
-    prompt: bytes | str | Sequence[int] | None,
-    tokens: int | None,
-    more: dict[str, Any],
-    report: Progress,
-) -> tuple[Simulation, Run, tuple[int, ...]]:
-    """Run a language model: the simulation, its result, and the tokens that it was fed."""
-    chosen = _prompt(program, prompt)
+def _wanted(program: Program, tokens: int | None) -> int:
     wanted = program.prompt.tokens if tokens is None else tokens
     if wanted < 1:
         raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
-    simulation = Simulation(program, first_logits=len(chosen) - 1, in_flight=len(chosen), **more)
-    generated, phases = run_text(simulation, chosen, wanted, report)
-    run = _result(program, simulation, chosen, generated, phases)
-    return simulation, run, (*chosen, *generated[:-1])
+    return wanted
 
 
 def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
@@ -216,18 +277,6 @@ def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
     )
 
 
-def _write(
-    run: Run, simulation: Simulation, out: Path | None, trace: Trace | None, wall_s: float
-) -> None:
-    write_run(
-        out or next_folder(run.model, run.target),
-        run,
-        simulation.found.activity,
-        _provenance(wall_s),
-        trace,
-    )
-
-
 def next_folder(model: str, target: str) -> Path:
     """runs/<model>-<target>-<n> with the lowest n above those there."""
     names = [p.name.rpartition("-") for p in RUNS.glob(f"{model}-{target}-*")]
@@ -237,16 +286,10 @@ def next_folder(model: str, target: str) -> Path:
 
 def _provenance(wall_s: float) -> dict[str, Any]:
     """Everything that differs between two equal runs."""
-    versions = {}
-    for name in ("spikeloom", "numpy", "numba", "torch"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "wall_s": math.ceil(wall_s * 1000) / 1000,
-        "versions": versions,
+        "versions": {name: v for name, v in made_with().items() if name != "engine"},
     }

@@ -69,6 +69,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         assumptions=_assumptions(run, chip, phases),
         chip=run.chip,
         analog=run.analog,
+        trace=run.trace,
     )
 
 

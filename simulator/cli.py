@@ -84,13 +84,59 @@ def run(
     trace: Annotated[
         bool, typer.Option("--trace", help="Record every event: a Parquet table and a timeline.")
     ] = False,
+    trace_level: Annotated[
+        Literal["chip", "core", "spike"] | None,
+        typer.Option(help="Record single events, stretches of work of cores, or sums of chips."),
+    ] = None,
+    trace_window: Annotated[
+        str | None,
+        typer.Option(metavar="A:B", help="Record tokens A to B-1 only: 3:8; or a time: 1us:2.5us."),
+    ] = None,
+    trace_max_events: Annotated[
+        int | None, typer.Option(help="Record so many rows at most, the first by time.")
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Recompute with the canonical executor; differing is exit 6."),
     ] = False,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Keep what a killed run needs to be resumed."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN_DIR", help="Continue a killed run at its last checkpoint."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Simulate PROGRAM event by event and write a run folder."""
+    if checkpoint_every is not None and not checkpoint_every >= 0:
+        raise BadInput(f"{checkpoint_every} seconds", where="--checkpoint-every", fix="0 or more")
+    if resume is not None:
+        fixed = {
+            "--prompt": prompt,
+            "--prompt-file": prompt_file,
+            "--token-ids": token_ids,
+            "--tokens": tokens,
+            "--spikes": spikes,
+            "--slots": slots,
+            "--sync": sync,
+            "--out": out,
+            "--trace": trace or None,
+            "--trace-level": trace_level,
+            "--trace-window": trace_window,
+            "--trace-max-events": trace_max_events,
+            "--check": check or None,
+        }
+        given = [name for name, value in fixed.items() if value is not None]
+        if given:
+            raise Usage(
+                "a resumed run is the one that was begun",
+                where=" and ".join(["--resume", *given]),
+                fix=f"sbsim run --resume {resume}",
+            )
+        _resume(resume, program, checkpoint_every, as_json)
+        return
     chosen = chosen_prompt(prompt, prompt_file, token_ids)
     path = program or _only_program(Path(), "run")
     if out is not None and out.exists():
@@ -100,22 +146,45 @@ def run(
     from simulator.api import next_folder, simulate
     from simulator.outcome import outcome, render
     from simulator.spikes import read_spikes
+    from simulator.tracing import Tracing
 
+    limits = (trace_level, trace_window, trace_max_events)
+    traced = trace or any(limit is not None for limit in limits)
+    tracing = Tracing(trace_level or "spike", trace_window or "", trace_max_events)
     found = Program.read(path)
     folder = out or next_folder(found.graph.model, found.chip.name)
+    if checkpoint_every is not None:
+        typer.echo(f"if it is interrupted: sbsim run --resume {folder}", err=True)
     with progress() as report:
         done = simulate(
             found,
             prompt=chosen,
             tokens=tokens,
             spikes=None if spikes is None else read_spikes(spikes),
-            trace=trace,
+            trace=traced and tracing,
             check=check,
             slots=slots,
             sync=sync,
             out=folder,
+            checkpoint_every=checkpoint_every,
+            source=path,
             progress=report,
         )
+    result = {"run_dir": str(folder)} | outcome(done)
+    if as_json:
+        typer.echo(envelope("run", result))
+    else:
+        render(result)
+
+
+def _resume(folder: Path, program: Path | None, every: float | None, as_json: bool) -> None:
+    from compiler.program import Program  # heavy, and --help must be instant
+    from simulator.api import resume
+    from simulator.outcome import outcome, render
+
+    with progress() as report:
+        found = None if program is None else Program.read(program)
+        done = resume(folder, found, checkpoint_every=every, progress=report)
     result = {"run_dir": str(folder)} | outcome(done)
     if as_json:
         typer.echo(envelope("run", result))

@@ -101,6 +101,7 @@ class Simulation:
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
+        self.pause: Callable[[], None] | None = None  # called where all there is stands here
         self._margin = margin_of(program)
         self._head_site = head_site(program)
         self.embed = program.task_names.index("host.embed")
@@ -191,6 +192,8 @@ class Simulation:
         torch.set_num_threads(1)
         try:
             while True:
+                if self.pause is not None:
+                    self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
                 if why == hot.EMPTY:
                     break

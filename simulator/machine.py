@@ -16,6 +16,7 @@ from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
 from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
+from simulator.hot.rows import scratch_size
 from simulator.hot.state import Fixed, State
 
 I64 = NDArray[np.int64]
@@ -130,7 +131,7 @@ def _task_table(program: Program, slots: int) -> I64:
     tiles = t.task_kind == TILE
     groups = np.where(tiles, -(-t.task_n_pre // GROUP), 0).astype(np.int64)
     neurons = t.task_neuron_n.astype(np.int64)
-    # accumulators of tiles and sums of vector tasks live in two arrays of their own
+    # inputs of tiles and sums of vector tasks live in two arrays of their own
     sums = np.where(
         tiles,
         _offsets(slots * gathered(program))[:-1],
@@ -189,13 +190,12 @@ def _linear_offsets(program: Program) -> I64:
 
 
 def gathered(program: Program) -> I64:
-    """What a tile keeps of one token: accumulators, or at a crossbar the counts of its inputs."""
+    """Inputs of a tile: it keeps a count of each, per token."""
     t = program.tables
-    pre = np.where(t.task_kind == TILE, t.task_n_pre, 0).astype(np.int64)
-    return pre if program.chip.array else -(-pre // GROUP) * t.task_neuron_n
+    return np.where(t.task_kind == TILE, t.task_n_pre, 0).astype(np.int64)
 
 
-def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
+def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
     """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another.
 
     A crossbar's weights are its cells: no bytes here.
@@ -205,8 +205,7 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
     sizes = task[tiles, h.N_PRE] * task[tiles, h.NEURON_N]
     digital = program.chip.array is None
     weight = np.zeros(int(sizes.sum()) if digital else 0, np.int8)
-    # products with accumulators need 64 bits
-    mantissa = np.zeros(int((task[tiles, h.GROUPS] * task[tiles, h.NEURON_N]).sum()), np.int64)
+    mantissa = np.zeros(int((task[tiles, h.GROUPS] * task[tiles, h.NEURON_N]).sum()), np.int16)
     for i in tiles:
         arrays = program.linears[linears[t.task_linear[i]].name]
         lo, n = int(t.task_neuron_lo[i]), int(t.task_neuron_n[i])
@@ -217,6 +216,9 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], I64]:
         first, at = pre // GROUP, task[i, h.MANTISSA]
         m = arrays.m[lo : lo + n, first : first + groups]
         mantissa[at : at + groups * n] = m.T.reshape(-1)
+    if digital:  # what lies in tiles need not lie in memory as the program has it, too
+        for arrays in program.linears.values():
+            arrays.release()
     return weight, mantissa
 
 
@@ -259,7 +261,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     progress[_after_head(program), h.NEXT] = progress[_after_head(program), h.DONE] = first
     groups = fixed.task[:, h.GROUPS]
     array = program.chip.array
-    widest = 1 if array is None else 3 + array.columns_per_weight
+    widest = int(t.task_neuron_n.max(initial=1))
+    beside = scratch_size(widest) if array is None else (2 + array.columns_per_weight) * widest
     n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     return State(
         reg=reg,
@@ -275,10 +278,10 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         queue=np.full((n_tasks, h.PARK, 2), -1, np.int64),
         progress=progress,
         got=_zeros(n_tasks, slots),
-        accumulator=np.zeros(int(slots * gathered(program).sum()), np.int32),
+        inputs=np.zeros(int(slots * gathered(program).sum()), np.int32),
         bound=_zeros(int((slots * groups).sum())),
         home=_zeros(n_home),
-        row_sums=_zeros(widest * int(t.task_neuron_n.max(initial=1))),
+        row_sums=_zeros(widest + beside),
         received=_zeros(t.sink_core.size, slots),
         sent=_zeros(t.emit_tree.size),
         stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hw_models.si import interval, share, si, whole
@@ -27,6 +28,7 @@ def outcome(run: Run) -> dict[str, Any]:
         **found["headline"],
         "events": dict(run.events),
         "analog": found["analog"],
+        **_traced(run, found),
     }
 
 
@@ -56,7 +58,14 @@ def _steps(run: Run, found: dict[str, Any]) -> dict[str, Any]:
         "time_to_first_output_s": headline["time_to_first_token_s"],
         "events": dict(run.events),
         "analog": found["analog"],
+        **_traced(run, found),
     }
+
+
+def _traced(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    if run.trace is None:
+        return {}
+    return {"trace": {**found["trace"], "left_out": run.trace.left_out}}
 
 
 def render(found: dict[str, Any], console: Console | None = None) -> None:
@@ -72,6 +81,8 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     ):
         table.add_row(name, value)
     out.print(table)
+    for line in found.get("trace", {}).get("left_out", ()):
+        out.print(f"[bold red]the trace is not complete:[/] {escape(line)}", soft_wrap=True)
     out.print(f"wrote {found['run_dir']}", markup=False, soft_wrap=True)
 
 

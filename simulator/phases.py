@@ -1,11 +1,12 @@
 """Feed a simulation from beginning to end; counters are cut where a phase ends."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.accounting import Snapshot, counters, tree_facts
+from compiler.accounting import Snapshot, TreeFacts, counters, tree_facts
 from compiler.program import TILE, Program
 from hw_models.events import LINKS
 from simulator.counters import check_conservation, snapshot
@@ -18,65 +19,90 @@ UNDER_WAY = 64
 """Time steps in the chip at once: enough to fill the pipeline, few enough to keep in memory."""
 
 
+@dataclass(slots=True)
+class Course:
+    """How far a run has come, beside what its simulation knows."""
+
+    before: Snapshot  # counters when the phase under way began
+    busy: NDArray[np.int64]  # ps until then, per core and link
+    steps: int = 0  # barriers until then
+    start: int = 0  # ps when the phase began, and when its last logits reached the host
+    end: int = 0
+    generated: list[int] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, simulation: Simulation) -> "Course":
+        return cls(snapshot(simulation.state), _busy_ps(simulation))
+
+    def close(self, simulation: Simulation, facts: TreeFacts, name: str, tokens: int) -> None:
+        """The phase under way ends here; another one begins."""
+        program, seen = simulation.program, snapshot(simulation.state)
+        own = seen.since(self.before)
+        counts, ran = counters(program, facts, own), _ran(program, own, tokens)
+        busy, steps = _busy_ps(simulation), simulation.steps
+        room = _max_streams(program, self.end - self.start, busy - self.busy)
+        self.phases.append(
+            Phase(name, tokens, self.start, self.end, counts, room, steps - self.steps, ran)
+        )
+        self.before, self.busy, self.steps, self.start = seen, busy, steps, self.end
+
+
 def run_text(
-    simulation: Simulation, prompt: tuple[int, ...], wanted: int, report: Progress
-) -> tuple[list[int], list[Phase]]:
-    """Prefill, then decode greedily, token by token."""
-    program = simulation.program
-    facts = tree_facts(program)
-    before = snapshot(simulation.state)
-    for token in prompt:
-        simulation.start(token, 0)
-    logits = np.zeros(0, np.float32)
-    end = 0
-    for token, ps, found in simulation.advance():
-        if token >= 0:
-            logits, end = found, ps
-        report("prefill", simulation.finished, len(prompt))
-    after, busy = snapshot(simulation.state), _busy_ps(simulation)
-    seen = after.since(before)
-    counts, ran = counters(program, facts, seen), _ran(program, seen, len(prompt))
-    room = _max_streams(program, end, busy)
-    steps = simulation.steps
-    phases = [Phase("prefill", len(prompt), 0, end, counts, room, steps, ran)]
-    generated = [int(logits.argmax())]
-    start, before = end, after
-    while len(generated) < wanted:
-        simulation.start(generated[-1], end)
-        for token, ps, found in simulation.advance():
+    simulation: Simulation,
+    prompt: tuple[int, ...],
+    wanted: int,
+    report: Progress,
+    course: Course | None = None,
+) -> Course:
+    """Prefill, then decode greedily, token by token; `course`: from there on."""
+    course = course or Course.of(simulation)
+    facts = tree_facts(simulation.program)
+    if not simulation.started:
+        for token in prompt:
+            simulation.start(token, 0)
+    while len(course.generated) < wanted:
+        if simulation.started < len(prompt) + len(course.generated):
+            simulation.start(course.generated[-1], course.end)
+        for token, ps, _ in simulation.advance():
             if token >= 0:
-                logits, end = found, ps
-        generated.append(int(logits.argmax()))
-        report("decode", len(generated), wanted)
+                course.end = ps
+            if not course.phases:
+                report("prefill", simulation.finished, len(prompt))
+        if not course.phases:
+            course.close(simulation, facts, "prefill", len(prompt))
+        course.generated.append(int(simulation.found.logits[simulation.started - 1].argmax()))
+        if len(course.generated) > 1:
+            report("decode", len(course.generated), wanted)
     if wanted > 1:
-        seen = snapshot(simulation.state).since(before)
-        counts, ran = counters(program, facts, seen), _ran(program, seen, wanted - 1)
-        room = _max_streams(program, end - start, _busy_ps(simulation) - busy)
-        steps = simulation.steps - steps
-        phases.append(Phase("decode", wanted - 1, start, end, counts, room, steps, ran))
+        course.close(simulation, facts, "decode", wanted - 1)
     simulation.flush_trace()
-    check_conservation(program, facts, simulation.state)
-    return generated, phases
+    check_conservation(simulation.program, facts, simulation.state)
+    return course
 
 
-def run_steps(simulation: Simulation, spikes: NDArray[np.uint8], report: Progress) -> Phase:
+def run_steps(
+    simulation: Simulation,
+    spikes: NDArray[np.uint8],
+    report: Progress,
+    course: Course | None = None,
+) -> Course:
     """All steps, as fast as the chip takes them: at most UNDER_WAY between host and readout."""
-    program = simulation.program
-    facts = tree_facts(program)
-    before, end = snapshot(simulation.state), 0
-    for row in spikes[:UNDER_WAY]:
-        simulation.start(row, 0)
+    course = course or Course.of(simulation)
+    facts = tree_facts(simulation.program)
+    if not simulation.started:
+        for row in spikes[:UNDER_WAY]:
+            simulation.start(row, 0)
     for step, ps, _ in simulation.advance():
         if step >= 0:
-            end = ps
+            course.end = ps
             report("steps", step + 1, len(spikes))
             if simulation.started < len(spikes):
                 simulation.start(spikes[simulation.started], ps)
-    counts = counters(program, facts, snapshot(simulation.state).since(before))
-    room = _max_streams(program, end, _busy_ps(simulation))
+    course.close(simulation, facts, "steps", len(spikes))
     simulation.flush_trace()
-    check_conservation(program, facts, simulation.state)
-    return Phase("steps", len(spikes), 0, end, counts, room, simulation.steps)
+    check_conservation(simulation.program, facts, simulation.state)
+    return course
 
 
 def _ran(program: Program, seen: Snapshot, tokens: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from simulator.density import Density
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
-from simulator.result import AnalogError
+from simulator.result import AnalogError, Traced
 
 FORMAT: Final = "spikeloom-report-1"
 
@@ -159,6 +159,7 @@ class Report:
     assumptions: tuple[str, ...]
     chip: Mapping[str, Any]
     analog: AnalogError | None = None  # what converters and cells of a crossbar changed
+    trace: Traced | None = None  # what a trace of the run holds
 
     @property
     def main(self) -> PhaseReport:

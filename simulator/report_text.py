@@ -34,6 +34,10 @@ def render_text(report: Report, console: Console | None = None) -> None:
         names += f", k = {report.k:g}"
     out.print(f"[bold]{escape(f'{report.model} on {report.target} ({names})')}[/]")
     out.print(_headline(report))
+    if report.trace:
+        _list(
+            out, "The run's trace is not complete; counters and joules are", report.trace.left_out
+        )
     out.print(_paper(report))
     for phase in report.phases:
         out.print(_levels(phase))

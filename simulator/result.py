@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hw_models.si import whole
+
 Counters = Mapping[str, Mapping[str, int]]
 """{operation: {event kind: count}}; kinds are those of hw_models.events."""
 
@@ -71,6 +73,43 @@ class AnalogError:
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """What a trace holds of a run, and what it leaves out; counters know nothing of it.
+
+    events = outside + sends + beyond + what its rows stand for
+    """
+
+    level: str  # "chip", "core" or "spike"
+    window: str  # as asked for; "" for the whole run
+    max_events: int | None  # rows, as asked for
+    events: int  # of the engine: messages sent and served, tasks fired
+    outside: int  # of the window
+    sends: int  # messages being sent: level core has no rows for them
+    beyond: int  # the last of the rows
+    rows: int  # of events.parquet
+    only_in_table: int  # stretches of work that the timeline lacks
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the trace does not show of the run, in sentences; none where it shows all."""
+        of = f"of {whole(self.events)} events"
+        said = {
+            f"{whole(self.outside)} {of} lie outside of the window {self.window}": self.outside,
+            f"{whole(self.beyond)} {of} come after the first {whole(self.rows)} rows": self.beyond,
+            f"{whole(self.sends)} {of} are messages being sent (no rows at level core)": self.sends,
+            f"the timeline lacks {whole(self.only_in_table)} later stretches of work, which are in "
+            "events.parquet": self.only_in_table,
+        }
+        single = self.events - self.outside - self.sends - self.beyond
+        if self.level != "spike":
+            together = f"{whole(single)} events are put together in {whole(self.rows)} rows"
+            said[f"{together} (level {self.level})"] = 1
+        if self.level == "chip":
+            said["level chip has no timeline"] = 1
+        return [text for text, true in said.items() if true]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A finished simulation."""
 
@@ -99,6 +138,7 @@ class Run:
     unit: str = "token"  # or "step": then there is no text, and logits_ps are the outputs' times
     outputs: tuple[float, ...] = ()  # of steps: spikes per output neuron, or its mean membrane
     outputs_are: str = ""  # "spikes" or "values"
+    trace: Traced | None = None
 
     @property
     def winner(self) -> int | None:

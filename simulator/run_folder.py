@@ -6,6 +6,7 @@
     events.parquet, timeline.perfetto   with a trace
     SHA256SUMS        of all files above (`sha256sum -c SHA256SUMS` works)
     provenance.json   host, date, versions, wall time, and the checksum of these
+    checkpoint/       while the run is under way (simulator/checkpoint.py)
 
 All but provenance.json are the same bytes for the same run.
 """
@@ -35,6 +36,7 @@ FORMAT: Final = "spikeloom-run-2"
 RUN, COUNTERS, ACTIVITY = "run.json", "counters.json", "activity.parquet"
 EVENTS, TIMELINE = "events.parquet", "timeline.perfetto"
 SUMS, PROVENANCE = "SHA256SUMS", "provenance.json"
+UNDER_WAY: Final = "checkpoint"
 
 _HASHED: Final = (RUN, COUNTERS, ACTIVITY, EVENTS, TIMELINE)
 _AGAIN: Final = "run sbsim run again"
@@ -64,21 +66,29 @@ def write_run(
     activity: Activity | None,
     provenance: Mapping[str, Any],
     trace: Trace | None = None,
+    under_way: bool = False,
 ) -> Path:
     """Write a run under a temporary name beside `folder`, then rename.
 
+    under_way: the folder is there, with checkpoints; the files go into it, their sums last.
     Returns the folder. BadInput if it exists already or cannot be written.
     """
     folder = folder.resolve()
-    if folder.exists():
+    if folder.exists() and not under_way:
         raise BadInput("already exists", where=str(folder), fix="another --out, or remove it")
-    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    parent = folder / UNDER_WAY if under_way else folder.parent
+    work = parent / f".{folder.name}.{uuid.uuid4().hex}"
     try:
         work.mkdir(parents=True)
         _write(work, run, activity, provenance, trace)
-        os.replace(work, folder)
+        if under_way:
+            for path in sorted(work.iterdir(), key=lambda p: p.name == SUMS):
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(work, folder)
     except OSError as e:
-        raise BadInput(f"cannot be written: {e.strerror}", where=str(folder)) from None
+        fix = f"make room, then sbsim run --resume {folder}" if under_way else ""
+        raise BadInput(f"cannot be written: {e.strerror}", where=str(folder), fix=fix) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -97,6 +107,11 @@ def read_run(folder: Path) -> Stored:
     run = _run(folder)
     activity = _activity(folder / ACTIVITY) if ACTIVITY in sums else None
     return Stored(run, activity, _provenance(folder), (*sums, SUMS, PROVENANCE))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run folder is whole: its sums come last."""
+    return (folder / SUMS).exists()
 
 
 def newest_run(folder: Path) -> Path:
@@ -123,7 +138,8 @@ def _write(
         _write_activity(work / ACTIVITY, activity)
     if trace is not None:
         write_events(trace, work / EVENTS)
-        write_timeline(trace, work / TIMELINE)
+        if trace.level != "chip":
+            write_timeline(trace, work / TIMELINE)
     lines = [f"{_digest(work / name)}  {name}\n" for name in _HASHED if (work / name).exists()]
     _write_text(work / SUMS, "".join(lines))
     body = {"provenance": dict(provenance), "sums": _digest(work / SUMS)}
@@ -163,6 +179,9 @@ def _sums(folder: Path) -> dict[str, str]:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError):
+        if (folder / UNDER_WAY).is_dir():
+            fix = f"sbsim run --resume {folder}"
+            raise BadInput("the run is not finished", where=str(folder), fix=fix) from None
         raise BadInput("not a run folder", where=str(folder), fix="sbsim run") from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     if not {RUN, COUNTERS} <= set(sums) <= set(_HASHED):

@@ -24,8 +24,7 @@ from simulator.hot.fire import (
 )
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
-
-INT32_MAX = 2147483647
+from simulator.hot.rows import GROUP, INT32_MAX, beyond
 
 
 def start_token(f, s, task, token, time):
@@ -114,7 +113,11 @@ def occupy(f, s, sink, m, now, duration):
 
 @inner
 def serve_spike(f, s, sink, m, slot, now):
-    """Look up the axon, fetch its row, add payload * weight to the tile's accumulators."""
+    """Look up the axon, fetch its row, add the payload to the input's count.
+
+    Rows are added once per token, when the tile closes (rows.py): the accumulators would hold the
+    same integers. Where one might not fit at this moment, it is worked out and looked at.
+    """
     task = f.sink[sink, h.S_TASK]
     row, message, service = f.task[task], s.message[m], f.service
     token, times, payload = message[h.M_TOKEN], message[h.M_TIMES], message[h.M_VALUE]
@@ -127,10 +130,11 @@ def serve_spike(f, s, sink, m, slot, now):
     if row[h.KIND] != h.TILE or axon < 0 or axon >= n_pre:
         fail(s.reg, h.E_NO_AXON, task, token, f.sink[sink, h.S_CORE], axon)
         return
-    if f.array.size:  # a crossbar: rows are driven when the token closes
+    first = row[h.SUMS] + slot * n_pre
+    s.received[sink, slot] += times
+    s.inputs[first + axon] += payload * times
+    if f.array.size:
         occupy(f, s, sink, m, now, times * service[h.AXON_PS])
-        s.received[sink, slot] += times
-        s.accumulator[row[h.SUMS] + slot * n_pre + axon] += payload * times
         return
     mark = token * n_pre + axon  # a row stays buffered until another row or token comes
     rows = times
@@ -141,28 +145,15 @@ def serve_spike(f, s, sink, m, slot, now):
     duration = rows * service[h.ROW_PS] + times * (service[h.AXON_PS] + waves * service[h.SYNOP_PS])
     occupy(f, s, sink, m, now, duration)
     s.progress[task, h.ROWS] += rows
-    s.received[sink, slot] += times
-    groups, group = row[h.GROUPS], axon >> 7
-    drive = payload * times
-    at = row[h.BOUND] + slot * groups + group
-    s.bound[at] += abs(drive) * 127
-    base = row[h.SUMS] + (slot * groups + group) * n
-    first = row[h.WEIGHT] + axon * n
-    if s.bound[at] <= INT32_MAX:
-        integrate(s.accumulator[base : base + n], f.weight[first : first + n], drive)
-        return
-    for j in range(n):  # it might not fit: add one by one and look
-        total = s.accumulator[base + j] + drive * f.weight[first + j]
-        if total > INT32_MAX or total < -INT32_MAX - 1:
+    group = axon // GROUP
+    at = row[h.BOUND] + slot * row[h.GROUPS] + group
+    s.bound[at] += abs(payload * times) * 127
+    if s.bound[at] > INT32_MAX:
+        lo, hi = group * GROUP, min(group * GROUP + GROUP, n_pre)
+        weight = f.weight[row[h.WEIGHT] + lo * n : row[h.WEIGHT] + hi * n]
+        j, total = beyond(s.row_sums[:n], weight, s.inputs[first + lo : first + hi])
+        if j >= 0:
             fail(s.reg, h.E_ACCUMULATOR, task, token, j, total)
-        s.accumulator[base + j] = total
-
-
-@inner
-def integrate(accumulator, weight, drive):
-    """v += payload * q for one row: int32[n], int8[n]."""
-    for j in range(accumulator.size):
-        accumulator[j] += drive * weight[j]
 
 
 @inner
@@ -186,7 +177,12 @@ def serve_sums(f, s, sink, m, slot, now):
             return
     base = f.task[task, h.SUMS] + (slot * f.task[task, h.SETS] + which) * n + first
     for i in range(count):
-        s.home[base + i] += s.values[message[h.M_STORE], i]
+        have, more = s.home[base + i], s.values[message[h.M_STORE], i]
+        total = have + more
+        if (have ^ total) & (more ^ total) < 0:  # another sign than both: it has wrapped
+            neuron = f.task[task, h.NEURON_LO] + first + i
+            fail(s.reg, h.E_PARTIAL, task, token, neuron, have)
+        s.home[base + i] = total
 
 
 @inner

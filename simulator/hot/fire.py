@@ -14,6 +14,7 @@ from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
 from simulator.hot.heap import push
 from simulator.hot.jit import inner
+from simulator.hot.rows import tile_sums
 
 SEQ_BITS = 40
 
@@ -176,32 +177,34 @@ def send_values(f, s, time, task, e, token):
 
 @inner
 def close_tile(f, s, task, token, slot):
-    """P = sum over groups of m * A, in int64; the accumulators are cleared for another token."""
+    """P of what the tile's inputs gathered, which is cleared for another token."""
     row = f.task[task]
-    n, groups = row[h.NEURON_N], row[h.GROUPS]
-    base = row[h.SUMS] + slot * groups * n
+    n, n_pre, groups = row[h.NEURON_N], row[h.N_PRE], row[h.GROUPS]
+    at, bound = row[h.SUMS] + slot * n_pre, row[h.BOUND] + slot * groups
+    counts, sums = s.inputs[at : at + n_pre], s.row_sums[:n]
+    weight = f.weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
+    mantissa = f.mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
+    tile_sums(sums, s.row_sums[n:], weight, mantissa, counts)
+    counts[:] = 0
+    s.bound[bound : bound + groups] = 0
     limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for j in range(n):
-        total = int64(0)
-        for g in range(groups):
-            at = base + g * n + j
-            total += f.mantissa[row[h.MANTISSA] + g * n + j] * s.accumulator[at]
-            s.accumulator[at] = 0
-        if total >= limit or total < -limit:
-            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, total)
-        s.row_sums[j] = total
-    for g in range(groups):
-        s.bound[row[h.BOUND] + slot * groups + g] = 0
+        if sums[j] >= limit or sums[j] < -limit:
+            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, sums[j])
 
 
 @inner
-def pass_on(f, s, task, slot):
+def pass_on(f, s, task, token, slot):
     """Sums that a task added up for a home elsewhere are next to be sent."""
     row = f.task[task]
     n = row[h.NEURON_N]
     base = row[h.SUMS] + slot * n
+    limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
     for i in range(n):
-        s.row_sums[i] = s.home[base + i]
+        total = s.home[base + i]
+        if total >= limit or total < -limit:
+            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + i, total)
+        s.row_sums[i] = total
         s.home[base + i] = 0
 
 
@@ -267,7 +270,7 @@ def work(f, s, task, token, now):
     if row[h.KIND] == h.TILE and f.array.size:
         linear, at = f.linear[row[h.LINEAR]], row[h.SUMS] + slot * row[h.N_PRE]
         duration += close_arrays(
-            s.reg, row, f.array, f.cell, f.mantissa, s.accumulator[at : at + row[h.N_PRE]],
+            s.reg, row, f.array, f.cell, f.mantissa, s.inputs[at : at + row[h.N_PRE]],
             s.row_sums, s.progress[task], linear[h.L_CODING] == TERNARY,
             1 << (linear[h.L_BITS] - 1), task, token,
         )  # fmt: skip
@@ -282,7 +285,7 @@ def work(f, s, task, token, now):
     if row[h.KIND] == h.TILE and not f.array.size:
         close_tile(f, s, task, token, slot)
     elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
-        pass_on(f, s, task, slot)
+        pass_on(f, s, task, token, slot)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, slot, finish)
     return finish

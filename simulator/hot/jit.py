@@ -5,6 +5,7 @@ nothing and borrow the arrays of the entry they work for. Counting every array o
 tuples would take most of an event's time and most of the compiler's (docs/performance.md).
 """
 
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,8 +29,12 @@ class Cache(FunctionCache):
         return *super()._index_key(sig, codegen), SOURCES
 
 
-def entry(kernel):
+def entry(kernel, parallel=False):
     """Compile on the first call, or take what an earlier process compiled."""
-    dispatcher = njit(error_model="numpy")(kernel)
+    dispatcher = njit(error_model="numpy", parallel=parallel)(kernel)
     dispatcher._cache = Cache(kernel)
     return dispatcher
+
+
+threaded = partial(entry, parallel=True)
+"""An entry whose prange runs on as many threads as numba.set_num_threads says."""

@@ -81,7 +81,7 @@ N_REGISTERS = 16
     SITE,
     EMIT,
     EMIT_END,
-    WEIGHT,  # offsets: into weight, mantissa, accumulator or home, bound
+    WEIGHT,  # offsets: into weight, mantissa, inputs or home, bound
     MANTISSA,
     SUMS,
     BOUND,
@@ -191,7 +191,7 @@ class Fixed(NamedTuple):
     used_link: np.ndarray  # those that a tree goes over
     used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
-    mantissa: np.ndarray  # [group, neuron] per tile
+    mantissa: np.ndarray  # int16, [group, neuron] per tile
     condition: np.ndarray
     array: np.ndarray
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
@@ -215,10 +215,10 @@ class State(NamedTuple):
     queue: np.ndarray  # [task, PARK, 2]: first and last parked entry, -1 for none
     progress: np.ndarray  # [task, 11]
     got: np.ndarray  # [task, slot]
-    accumulator: np.ndarray  # int32, per tile [slot, group, neuron]; crossbar: counts [slot, axon]
+    inputs: np.ndarray  # int32, per tile [slot, axon]: sum of the payloads that came
     bound: np.ndarray  # sum of |payload| * 127 per accumulator group: what it could hold
     home: np.ndarray  # sums at home tasks
-    row_sums: np.ndarray  # scratch: one tile's P; of a crossbar also a group's A and column sums
+    row_sums: np.ndarray  # scratch: one tile's P, and what forms it (rows.py, crossbar.py)
     received: np.ndarray  # [sink, slot] spikes since the last marker
     sent: np.ndarray  # [emit] spikes of a train under way; -1: its marker has left
     stage_sums: np.ndarray  # [ring, neurons of all linears]

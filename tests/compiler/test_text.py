@@ -160,6 +160,14 @@ def test_a_tokenizer_that_takes_for_ever_is_refused(monkeypatch):
         Text(VOCAB, tokenizer_json()).ids("the cat")
 
 
+def test_a_tokenizer_whose_process_is_killed_ends_in_a_sentence(tmp_path, monkeypatch):
+    dying = tmp_path / "dying.py"
+    dying.write_text("import os, signal, sys\nprint('{')\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(texts, "_PROCESS", dying)
+    with pytest.raises(BadInput, match=r"its process was killed \(SIGKILL\)"):
+        Text(VOCAB, tokenizer_json()).ids("the cat")
+
+
 def test_another_models_tokenizer_is_refused():
     with pytest.raises(BadInput, match=f"a tokenizer of {VOCAB} tokens for a vocabulary of 100"):
         Text(100, tokenizer_json()).verify()

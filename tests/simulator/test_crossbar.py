@@ -62,7 +62,7 @@ def test_tiles_hold_their_block_of_the_linears_cells_axon_by_axon(program):
 def test_counts_of_tiles_and_slots_do_not_overlap(program, slots):
     fixed = fixed_arrays(program, slots)
     state = fresh_state(program, fixed, 0, False, 4)
-    taken = np.zeros(state.accumulator.size, int)
+    taken = np.zeros(state.inputs.size, int)
     for row in fixed.task[fixed.task[:, h.KIND] == h.TILE]:
         taken[row[h.SUMS] : row[h.SUMS] + slots * row[h.N_PRE]] += 1
     assert taken.tolist() == [1] * taken.size

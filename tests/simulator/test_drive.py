@@ -1,16 +1,21 @@
 """Feeding tokens to a program: order, limits, and errors that name what went wrong."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from compiler.program import VECTOR
 from hw_models.errors import BadInput, Bug, DoesNotFit
 from simulator import drive
 from simulator.drive import Simulation
 from simulator.hot import state as hot
+from tests.experts import program as experts
 from tests.small import assert_equal, reference
+from tests.timing.story import chip as story_chip
+from tests.timing.story import layer
 from tests.tiny import TINY, tiny
 
 TEXT = (3, 17, 17, 8, 0, 19)
@@ -150,6 +155,45 @@ def test_a_partial_sum_wider_than_its_message():
     with pytest.raises(DoesNotFit, match=r"partial sum -?\d+ of neuron \d+ is too wide") as caught:
         list(simulation.advance())
     assert caught.value.where.startswith("operation layers.0.qkvg, task layers.0.qkvg[")
+
+
+def test_counts_that_overflow_an_accumulator_are_named():
+    """Three counts of 2^30 and weights of 1; the second spike is one too many."""
+    most = 2.0**30
+    program = layer([(most,) * 3])._program(story_chip())
+    program = replace(program, vectors={"weight": np.full(3, 2.0**17, np.float32)})
+    simulation = Simulation(program)
+    simulation.start(0, 0)
+    with pytest.raises(DoesNotFit, match=f"neuron 0 would be {2**31}, beyond int32") as caught:
+        list(simulation.advance())
+    assert caught.value.where == "operation linear, task tile 0, core 2, token 0"
+
+
+def test_the_largest_sum_that_an_accumulator_holds_is_right():
+    program = layer([(2.0**30, 2.0**30 - 64)])._program(story_chip())
+    program = replace(program, vectors={"weight": np.full(2, 2.0**17, np.float32)})
+    simulation = Simulation(program, keep_sums=True)
+    simulation.start(0, 0)
+    list(simulation.advance())
+    (counts,), (sums,) = simulation.found.activity.counts["site"], simulation.found.sums["linear"]
+    assert 2**31 - 1024 < counts.astype(np.int64).sum() < 2**31
+    assert sums.tolist() == [counts.astype(np.int64).sum()]
+
+
+def test_a_sum_of_partial_sums_beyond_int64_is_named():
+    simulation = started()
+    simulation.state.home[:] = 2**63 - 1
+    with pytest.raises(DoesNotFit, match=f"partial sum {2**63 - 1} of neuron") as caught:
+        list(simulation.advance())
+    assert caught.value.where.startswith("operation layers.0.")
+
+
+def test_a_sum_wider_than_the_message_that_passes_it_on_is_named():
+    simulation, t = started(program=experts("wide")), experts("wide").tables
+    passing = (t.task_kind == VECTOR) & (t.task_neuron_n > 0) & (t.task_gathers < 0)
+    simulation.state.home[simulation.fixed.task[passing, hot.SUMS]] = 2**50
+    with pytest.raises(DoesNotFit, match=r"partial sum 1125\d+ of neuron \d+ is too wide"):
+        list(simulation.advance())
 
 
 def test_an_empty_queue_names_the_open_task_and_its_trees():

@@ -41,13 +41,13 @@ def test_a_tile_holds_its_block_of_the_matrix_axon_by_axon(fixed):
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-def test_accumulators_and_sums_of_tasks_and_slots_do_not_overlap(slots):
+def test_inputs_and_sums_of_tasks_and_slots_do_not_overlap(slots):
     fixed = fixed_arrays(tiny(), slots)
     state = fresh_state(tiny(), fixed, 0, False, 4)
-    for kind, room in ((TILE, state.accumulator.size), (VECTOR, state.home.size)):
+    for kind, room in ((TILE, state.inputs.size), (VECTOR, state.home.size)):
         taken = np.zeros(room, int)
         for row in fixed.task[fixed.task[:, h.KIND] == kind]:
-            size = slots * row[h.NEURON_N] * (row[h.GROUPS] if kind == TILE else 1)
+            size = slots * row[h.N_PRE if kind == TILE else h.NEURON_N]
             taken[row[h.SUMS] : row[h.SUMS] + size] += 1
         assert taken.tolist() == [1] * room
 
@@ -101,7 +101,7 @@ def test_more_room_changes_nothing_that_is_there(fixed):
     free = grown.message_free[: grown.reg[h.R_FREE]].tolist()
     assert len(set(free)) == len(free) == 2 * room - 3
     assert set(free) == set(range(2 * room)) - used
-    assert (grown.accumulator == state.accumulator).all()
+    assert (grown.inputs == state.inputs).all()
 
 
 @pytest.mark.parametrize("sync", ["dataflow", "barrier"])
@@ -131,6 +131,6 @@ def test_records_are_all_free_again_when_a_run_is_over(sync):
     for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED):
         assert state.reg[register] == room
     assert state.reg[h.R_HEAP] == 0
-    assert not state.accumulator.any() and not state.home.any() and not state.received.any()
+    assert not state.inputs.any() and not state.home.any() and not state.received.any()
     assert (state.queue[:, :, 0] == -1).all()
     assert sorted(state.message_free.tolist()) == list(range(room))
