@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MODEL := $(firstword $(wildcard examples/byte_lm/model.pt) build/untrained.pt)
 
-.PHONY: demo test test-all test-lava lint bench clean
+.PHONY: demo test test-all test-lava test-sanafe lint bench clean
 .NOTPARALLEL: # the set-ups share one .venv
 
 demo: .venv/ready-demo $(MODEL)
@@ -31,6 +31,10 @@ test-lava: .venv/ready-dev build/lava/ready
 	SPIKELOOM_LAVA=build/lava/bin/python OMP_NUM_THREADS=1 \
 		timeout 900 $(BIN)/python -m pytest tests/laws/test_lava.py
 
+# SANA-FE is GPL: it runs in an environment and a process of its own, and nothing of ours imports it.
+test-sanafe: .venv/ready-dev build/sanafe/ready
+	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest tests/peers
+
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,12 +44,20 @@ lint: .venv/ready-dev
 bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.rows
 	$(BIN)/python -m benchmarks.weights
 	$(BIN)/python -m benchmarks.compile
 	$(BIN)/python -m benchmarks.simulate
 
 clean:
 	rm -rf .venv build runs report.html model.sbx
+
+build/sanafe/ready: | .venv/ready-dev
+	rm -rf build/sanafe
+	$(BIN)/python -m venv build/sanafe
+	build/sanafe/bin/python -m pip --disable-pip-version-check install --quiet \
+		sanafe==2.2.9 --constraint constraints.txt numpy
+	@touch $@
 
 build/untrained.pt: .venv/ready-demo
 	mkdir -p build

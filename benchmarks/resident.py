@@ -26,7 +26,7 @@ def main(path: Path) -> float:
     decode(compile_model(ROOT / "examples/byte_lm/model.pt", "loihi-like"), b"a")
     before = resident_bytes()
     program = Program.read(path)
-    simulation = Simulation(program)
+    simulation = Simulation(program, in_flight=1)
     simulation.start(1, 0)
     for _ in simulation.advance():
         pass

@@ -253,7 +253,7 @@ def _int8(weights: list[torch.Tensor], x: dict[int, NDArray[np.int32]]) -> Calla
     return run
 
 
-def resident(weights: float = 1e8) -> float:
+def resident(weights: float = 2.5e8) -> float:
     """Bytes of memory per synapse of a program that has decoded a token, imports excluded."""
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -300,7 +300,9 @@ def main() -> None:
         return
     print(f"{DENSE_N} x {DENSE_N}, 30 % active")
     for name, rate in kernels.items():
-        print(f"  {name:34} {rate / 1e9:7.1f} {'GB/s' if 'read' in name else 'G synops/s'}")
+        print(
+            f"  {name:34} {rate / 1e9:7.1f} {'GB/s' if name.startswith('read') else 'G synops/s'}"
+        )
     print(f"\n{token['weights'] / 1e9:.2f} G weights, {100 * ACTIVE:.0f} % of the channels active")
     for name, seconds in token["seconds"].items():
         print(f"  {name:34} {seconds * 1e3:7.1f} ms per token")

@@ -11,8 +11,8 @@ A neuron spikes where v' > 64 vth, strictly, and v' is 0 afterwards. A sequence 
 4095 nothing of the last step's current is left; with du = 0 a 4096th of it still leaks.
 
 The equations: Davies et al., IEEE Micro 38(1), 2018, and Michaelis et al., Frontiers in
-Neuroinformatics 16, 2022, where decays round away from zero. Lava 0.10 documents its LIF as
-bit-accurate (lava/proc/lif/models.py) and rounds towards zero; this is what is computed here.
+Neuroinformatics 16, 2022. How decays round is Lava's: 0.10 documents its LIF as bit-accurate
+(lava/proc/lif/models.py) and rounds them towards zero.
 """
 
 from collections.abc import Mapping

@@ -11,6 +11,9 @@ from hw_models.errors import BadInput
 
 MAKE = 'numpy.save("spikes.npy", spikes.astype(numpy.uint8)), of shape [steps, channels]'
 
+BLOCK = 1 << 20
+"""Values checked at once."""
+
 
 def read_spikes(path: Path) -> NDArray[np.generic]:
     """The array of a .npy file, not yet read from it; BadInput for anything else."""
@@ -41,14 +44,16 @@ def checked(spikes: NDArray[np.generic], graph: Graph, first: int = 0) -> NDArra
     if spikes.dtype.kind not in "biuf":
         raise BadInput(f"values of type {spikes.dtype}", where=where, fix=MAKE)
     rows = np.empty((spikes.shape[0], channels), np.uint8)
-    for step in range(len(rows)):  # one step at a time: the file may be large
-        row = spikes[step].reshape(channels)
-        bad = np.flatnonzero((row != 0) & (row != 1))
-        if bad.size:
+    some = max(1, BLOCK // channels)
+    for step in range(0, len(rows), some):  # block by block: the file may be large
+        block = spikes[step : step + some].reshape(-1, channels)
+        wrong = (block != 0) & (block != 1)
+        if wrong.any():
+            at, channel = np.argwhere(wrong)[0].tolist()
             raise BadInput(
-                f"a spike is 0 or 1, not {row[bad[0]]}",
-                where=f"{where}, step {first + step}, channel {int(bad[0])}",
+                f"a spike is 0 or 1, not {block[at, channel]}",
+                where=f"{where}, step {first + step + at}, channel {channel}",
                 fix="one row per step, with at most one spike per channel",
             )
-        rows[step] = row
+        rows[step : step + some] = block
     return rows

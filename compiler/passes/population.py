@@ -1,10 +1,13 @@
 """Blocks of spiking neurons, and the host's side of a network of them.
 
 A block needs no other block: there is no threshold to agree on, so it fires as soon as its own
-sums are in. What a neuron does in a step is one `neuron_update`, as published for neuron cores;
-nothing else is charged, because the scale of an integer sum can be folded into the neuron's
-parameters.
+sums are in. On cores that are nothing but neurons, they live where their synapses are if one tile
+holds all of these: no sum travels. What a neuron does in a step is one `neuron_update`, as
+published for neuron cores; nothing else is charged, because the scale of an integer sum can be
+folded into the neuron's parameters.
 """
+
+from dataclasses import replace
 
 from compiler.graph import Population, SpikeInput
 from compiler.passes.blocks import HOST_OUT
@@ -33,7 +36,8 @@ def population_blocks(plan: Plan, stage: Population) -> None:
     encoders: list[int] = []
     if stage.site is not None:
         plan.encoders[stage.site, None] = encoders
-    for lo, n in plan.cut(stage.linear, stage.n, each):
+    own = _own_units(plan, stage.linear, each)
+    for lo, n in own or plan.cut(stage.linear, stage.n, each):
         name = f"{stage.name}[{lo}]"
         tasks = [plan.home(Task(name, stage.name, 0, neurons=(lo, n), gathers=True))]
         if stage.site is not None:
@@ -43,9 +47,37 @@ def population_blocks(plan: Plan, stage: Population) -> None:
             tasks.append(plan.task(sends))
             encoders.append(tasks[1])
             plan.nets.append(Net(tasks[0], "value", 0, 1, (tasks[1],)))  # one core: no message
+        if own:
+            at = own[lo, n]
+            plan.units[at] = _moved_in(plan.units[at], tuple(tasks), n * each, n * state)
+            continue
         sizes = (0, n * each, n, 0)
         place = plan.middle(stage.linear, lo, n)
         plan.unit(Unit(name, stage.name, tuple(tasks), *sizes, stream_bytes=n * state, place=place))
+
+
+def _own_units(plan: Plan, linear: str, each: int) -> dict[tuple[int, int], int]:
+    """Neurons (lo, n) of every tile, and its unit; empty unless cores are but neurons, and each
+    tile holds all inputs of its neurons and has room for `each` bytes of every one."""
+    own = plan.tiled[linear]
+    split = any(tile.n_pre != own.linear.n_pre for tile in own.tiles)
+    if plan.chip.abilities.vector or split:
+        return {}
+    unit_of = {task: i for i, unit in enumerate(plan.units) for task in unit.tasks}
+    found = {(t.post, t.n_post): unit_of[own.task + i] for i, t in enumerate(own.tiles)}
+    room = plan.chip.core.state_memory
+    fits = all(plan.units[i].state_bytes + n * each <= room for (_, n), i in found.items())
+    return dict(sorted(found.items())) if fits else {}
+
+
+def _moved_in(unit: Unit, tasks: tuple[int, ...], state_bytes: int, stream_bytes: int) -> Unit:
+    """A tile's unit with the neurons that it feeds."""
+    return replace(
+        unit,
+        tasks=(*unit.tasks, *tasks),
+        state_bytes=unit.state_bytes + state_bytes,
+        stream_bytes=stream_bytes,
+    )
 
 
 def readout(plan: Plan, stage: Population) -> None:

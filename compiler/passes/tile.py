@@ -33,6 +33,8 @@ def tile(
     filled = 0.0  # cores so far
     for linear in graph.linears:
         fitting = arrays.shapes(linear, chip) if chip.array else shapes(linear, chip)
+        if not (chip.abilities.vector or chip.array):  # cores of neurons send no sums if they can
+            fitting = [shape for shape in fitting if shape[0] == linear.n_pre] or fitting
         shape = choose(linear, fitting, _load(by_site[linear.site], chip, statistics), chip)
         for pre, n_pre, post, n_post in _cut(linear, shape):
             block = int(filled / chip.layout.usable_cores)

@@ -140,3 +140,38 @@ def test_an_accumulator_that_overflows_is_named_and_never_wrapped():
         with pytest.raises(DoesNotFit, match=r"accumulator of neuron \d+ would be -?\d+"):
             prefilled(program, TEXT[:1])
     assert np.isfinite(simulation.found.logits[0]).all()
+
+
+def test_an_accumulator_that_overflows_only_in_between_is_named_too():
+    """Counts that add up to sums that fit, after one that does not: seen when its spike comes."""
+    from hw_models.errors import DoesNotFit
+    from simulator import drive
+
+    graph, tensors, _ = model(0)
+    program = compile_graph(graph, tensors, load_chip("loihi-like"), coding="graded")
+    linear = graph.linears[0]
+    q = np.asarray(program.linears[linear.name].q)[:, :128].astype(np.int64)
+    counts = np.zeros(graph.sites[0].n, np.int32)
+    sizes = np.sign(q[0]) * (np.arange(q.shape[1]) < q.shape[1] // 2) * 2
+    counts[: q.shape[1]] = (sizes - np.sign(q[0])) * 2**21
+    running = np.cumsum(q * counts[: q.shape[1]], axis=1)
+    assert np.abs(running[0]).max() > 2**31, "the first neuron leaves int32"
+    assert np.abs(running[0, -1]) < 2**31, "and comes back"
+    honest = drive.encode
+
+    def given(site, x, k, token, into):
+        if site.name != linear.site:
+            return honest(site, x, k, token, into)
+        into[:] = counts
+        return np.float32(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, "encode", given)
+        with pytest.raises(DoesNotFit, match=r"accumulator of neuron \d+ would be -?\d+") as caught:
+            prefilled(program, TEXT[:1])
+    said = [
+        int(word.strip(",")) for word in str(caught.value).split() if word.strip(",-").isdigit()
+    ]
+    neuron, value = said[0], said[1]
+    assert abs(value) > 2**31 - 1
+    assert value in running[neuron].tolist()

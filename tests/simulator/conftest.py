@@ -1,4 +1,5 @@
-"""A run that nobody simulated, its counters worked out by hand from shapes, for report tests."""
+"""A run that nobody simulated, its counters worked out by hand from shapes, for report tests; and
+runs that are killed."""
 
 import json
 from dataclasses import replace
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 
 from compiler.activity import Activity
+from compiler.pipeline import compile_model
 from hw_models.chip import load_chip
+from simulator.checkpoint import Keeper
 from simulator.result import Phase, Run, SiteActivity
+from tests.simulator.under_way import Killed
+from tests.spiking import affine, fired, lif, written
 
 HIDDEN, FFN, VOCAB, LAYERS = 256, 768, 512, 4
 PROMPT, DECODED = 12, 6  # tokens
@@ -198,3 +203,41 @@ def activity():
 def silent_run(run):
     """The same run without a decode phase."""
     return replace(run, phases=run.phases[:1], generated=run.generated[:1])
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Processes die here, not machines."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def neurons(tmp_path_factory):
+    """A network of spiking neurons on several cores."""
+    path = tmp_path_factory.mktemp("nir") / "n.nir"
+    written(path, affine(40, 60, 1), lif(60, 2), affine(60, 10, 3), fired(10, 4))
+    return compile_model(path, "toy", overrides={"core.synapse_memory": "1 KiB"})
+
+
+@pytest.fixture
+def kill_after(monkeypatch):
+    """Runs end right after one of their moments for a checkpoint; returns these moments.
+
+    One in five is used, and the last before the end.
+    """
+
+    def patch(most):
+        written = []
+
+        def save(keeper, *about):
+            written.append(keeper)
+            if len(written) == most or len(written) % 5 == 1:
+                original(keeper, *about)
+            if len(written) == most:
+                raise Killed
+
+        monkeypatch.setattr(Keeper, "save", save)
+        return written
+
+    original = Keeper.save
+    return patch

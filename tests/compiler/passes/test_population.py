@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.frontends.read import read_model
 from compiler.graph import Population
 from compiler.passes.dataflow import verify
 from compiler.passes.schedule import schedule, static_work
+from hw_models.chip import load_chip
 from hw_models.errors import Bug
 from kernels.neurons import NEURONS
+from tests.compiler.passes.steps import passes
+from tests.spiking import network, written
 
 
 def populations(neurons):
@@ -85,3 +89,45 @@ def test_spikes_to_the_host_take_its_link_and_no_encoder_s_time(neurons):
     tables = schedule(n.graph, n.flow, n.packed, n.placed, n.trees, n.tables, n.chip)
     sends = [i for i, t in enumerate(n.flow.tasks) if not t.encodes]
     assert sends and not tables.task_ps[sends].any()
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory):
+    """The same on a chip of neurons, several cores per population."""
+    path = written(tmp_path_factory.mktemp("nir") / "three.nir", *network())
+    return passes(read_model(path)[0], load_chip("loihi1", {"core.synapse_memory": "4 KiB"}))
+
+
+def test_on_cores_of_neurons_they_live_at_their_synapses_and_no_sum_travels(at_home):
+    flow, packed = at_home.flow, at_home.packed
+    verify(flow, at_home.graph)
+    core_of = {t: packed.core_of[i] for i, unit in enumerate(flow.units) for t in unit.tasks}
+    sums = [net for net in flow.nets if net.message == "partial"]
+    assert sums and all({core_of[s] for s in net.sinks} == {core_of[net.source]} for net in sums)
+    for linear in at_home.graph.linears:
+        tiles = [t.tile for t in flow.tasks if t.tile and t.tile.linear == linear.name]
+        assert {(tile.pre, tile.n_pre) for tile in tiles} == {(0, linear.n_pre)}
+    assert packed.n_cores > 6
+
+
+def test_a_unit_of_synapses_and_neurons_takes_the_memory_of_both(at_home):
+    slots = at_home.chip.core.token_slots
+    for unit in at_home.flow.units:
+        if not unit.on_host:
+            tile = at_home.flow.tasks[unit.tasks[0]].tile
+            stage = next(s for s in populations(at_home) if s.linear == tile.linear)
+            kind = NEURONS[stage.neuron]
+            groups = -(-tile.n_pre // 128)
+            # mantissas and accumulators; sums, scale and bias; parameters and state
+            each = groups * (2 + 4 * slots) + 8 * slots + 8
+            each += 4 * (len(kind.parameters) + len(kind.state))
+            assert unit.state_bytes == tile.n_post * each
+            assert (unit.synapse_bytes, unit.in_axons) == (tile.n_pre * tile.n_post, tile.n_pre)
+            assert unit.stream_bytes == 4 * len(kind.state) * tile.n_post
+
+
+def test_where_a_core_has_no_room_for_both_they_live_apart(tmp_path):
+    path = written(tmp_path / "three.nir", *network())
+    sizes = {"core.synapse_memory": "4 KiB", "core.state_memory": "1 KiB"}
+    flow = passes(read_model(path)[0], load_chip("loihi1", sizes)).flow
+    assert any(not unit.synapse_bytes and unit.neurons for unit in flow.units)

@@ -96,6 +96,15 @@ def test_the_largest_sums_there_are(size, sign):
     assert found(q, np.full((2, 17), 32767), counts).tolist() == [p] * 17
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("total", [257, 258, 259, 260])
+def test_16_bits_hold_258_times_127_and_not_one_more(total, sign):
+    """At once in eight rows, or in three times eight."""
+    q, m = np.full((24, 17), 127 * sign, np.int8), np.full((1, 17), 3)
+    for counts in ([total - 7] + [1] * 7 + [0] * 16, [16] * 16 + [total - 256] + [0] * 7):
+        assert found(q, m, np.array(counts)).tolist() == [3 * 127 * sign * total] * 17
+
+
 def test_a_count_beyond_what_one_row_of_16_bits_holds_beside_small_ones():
     q, m, counts = some(1, 128, 40, 3)
     counts[[5, 77]] = 2**20, -(2**20)

@@ -1,0 +1,162 @@
+"""Whole runs beside SANA-FE: python -m benchmarks.sanafe [--rows fc-512,...] [--cycle] [--json]
+
+The same network, mapping, input and costs in both (tests/peers/sana_fe.py); counts and energy must
+be equal, and the time without contention, or the benchmark fails. One thread each, in turn, on the
+same machine. SANA-FE's wall time is chip.sim() alone, ours that of the steps, counts, energy and
+time of every step; building the network and Numba's compilation are left out of both. Best of the
+repetitions.
+
+Needs `make build/sanafe/ready`: SANA-FE in an environment of its own.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from simulator.drive import Simulation
+from simulator.lockstep import Lockstep
+from simulator.phases import run_steps
+from simulator.step_time import Contention, contention_free_ps
+from tests.peers.networks import Case, case
+from tests.peers.sana_fe import COSTS, PYTHON, Priced, priced, run_peer
+
+ROWS: dict[str, dict[str, Any]] = {
+    "fc-512": {"sizes": (512, 512, 512), "steps": 32, "memory": "64 KiB"},
+    "fc-2048": {"sizes": (2048, 2048), "steps": 16, "memory": "256 KiB"},
+    "fc-2048-thin": {"sizes": (2048, 2048), "steps": 8, "memory": "32 KiB"},
+    "fc-4096": {"sizes": (4096, 4096), "steps": 4, "memory": "256 KiB"},
+}
+EVENT_ENGINE = 2048
+"""Widest network that the event engine is timed on as well."""
+
+
+def best(run: Callable[[Lockstep], Any], made: Case, repetitions: int) -> tuple[float, Any]:
+    """(seconds, result) of a run from rest; the first one, which compiles, does not count."""
+    least, result = math.inf, None
+    for repetition in range(repetitions + 1):
+        lockstep = Lockstep(made.program)
+        began = time.perf_counter()
+        result = run(lockstep)
+        if repetition:
+            least = min(least, time.perf_counter() - began)
+    return least, result
+
+
+def measure(name: str, repetitions: int, cycle: bool = False) -> dict[str, Any]:
+    """A row: seconds per step of both, ratios, and simulated times."""
+    row = ROWS[name]
+    steps = row["steps"]
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = {"core.synapse_memory": row["memory"]}
+        path = Path(folder) / f"{name}.nir"
+        made = case(path, row["sizes"], steps, leak=0.0, overrides=overrides)
+    lockstep_of = Lockstep(made.program)
+    contention = Contention.of(lockstep_of, COSTS)
+
+    def free(lockstep: Lockstep) -> tuple[Priced, Any]:
+        found = lockstep.run(made.spikes)
+        return priced(lockstep, found), contention_free_ps(lockstep, found, COSTS)
+
+    def queued(lockstep: Lockstep) -> tuple[Priced, Any]:
+        found = lockstep.run(made.spikes, keep_busy=True)
+        return priced(lockstep, found), contention.times_ps(found)
+
+    simple_s, (counts, free_ps) = best(free, made, repetitions)
+    detailed_s, (_, queued_ps) = best(queued, made, repetitions)
+    timings = ["simple", "detailed", *(["cycle"] if cycle else [])]
+    peer = run_peer(
+        lockstep_of, made.spikes, made.weights, timings=timings, repeats=repetitions, trace=False
+    )
+    runs = peer["runs"]
+    check(counts, int(free_ps.sum()), runs)
+    walls = {timing: min(runs[timing]["wall_s"]) / steps for timing in timings}
+    last = {timing: runs[timing]["sim_time_s"] / steps * 1e6 for timing in timings}
+    return {
+        "work": name,
+        "cores": made.program.n_cores,
+        "steps": steps,
+        "synops/step": int(counts.synops.sum()) // steps,
+        "messages/step": int(counts.packets.sum()) // steps,
+        "simple_s": walls["simple"],
+        "ours_s": simple_s / steps,
+        "times": walls["simple"] / (simple_s / steps),
+        "detailed_s": walls["detailed"],
+        "ours_queued_s": detailed_s / steps,
+        "times_queued": walls["detailed"] / (detailed_s / steps),
+        "event_engine_s": events(made, steps) if max(row["sizes"]) <= EVENT_ENGINE else None,
+        "step_us": last
+        | {"ours": free_ps.sum() / steps / 1e6, "queued": queued_ps.sum() / steps / 1e6},
+        "peer_build_s": peer["build_s"],
+        "peer_peak_bytes": peer["peak_bytes"],
+    }
+
+
+def check(counts: Priced, free_ps: int, runs: dict[str, Any]) -> None:
+    """Equal counts, and energy and contention-free time to 1e-9."""
+    for timing, run in runs.items():
+        if run["counts"] != counts.totals():
+            raise SystemExit(f"{timing}: {run['counts']} there, {counts.totals()} here")
+        energy = int(counts.energy_fj.sum()) * 1e-15
+        if not math.isclose(energy, run["energy_j"]["total"], rel_tol=1e-9):
+            raise SystemExit(f"{timing}: {run['energy_j']['total']} J there, {energy} J here")
+    if not math.isclose(free_ps * 1e-12, runs["simple"]["sim_time_s"], rel_tol=1e-9):
+        raise SystemExit(f"{runs['simple']['sim_time_s']} s there, {free_ps * 1e-12} s here")
+
+
+def events(made: Case, steps: int) -> float:
+    """Seconds per step of `sbsim run` on the event engine: every message by itself."""
+    least = math.inf
+    for repetition in range(2):
+        simulation = Simulation(made.program, in_flight=64)
+        began = time.perf_counter()
+        run_steps(simulation, made.spikes, lambda what, done, total: None)
+        if repetition:
+            least = (time.perf_counter() - began) / steps
+    return least
+
+
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Milliseconds per step, and the ratios."""
+    out = [
+        "| work | cores | synops/step | messages/step | simple | ours | x | detailed | ours | x |"
+        " event engine |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        engine = "-" if r["event_engine_s"] is None else f"{r['event_engine_s'] * 1e3:.2f}"
+        out.append(
+            f"| {r['work']} | {r['cores']} | {r['synops/step']:,} | {r['messages/step']:,} "
+            f"| {r['simple_s'] * 1e3:.1f} | {r['ours_s'] * 1e3:.3f} | {r['times']:.0f} "
+            f"| {r['detailed_s'] * 1e3:.1f} | {r['ours_queued_s'] * 1e3:.3f} "
+            f"| {r['times_queued']:.0f} | {engine} |"
+        )
+    out += ["", "simulated time of a step, us", ""]
+    for r in rows:
+        told = ", ".join(f"{name} {us:.2f}" for name, us in r["step_us"].items())
+        out.append(f"{r['work']}: {told}")
+    return "\n".join(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="fc-512,fc-2048,fc-2048-thin")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--cycle", action="store_true", help="SANA-FE's cycle model, too: slow")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not PYTHON.exists():
+        raise SystemExit(f"no {PYTHON}: make build/sanafe/ready")
+    unknown = set(options.rows.split(",")) - set(ROWS)
+    if unknown:
+        raise SystemExit(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    rows = [measure(name, options.repetitions, options.cycle) for name in options.rows.split(",")]
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Time steps of a chain of spiking populations, all layers in one kernel; no events, no heap.
+
+Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
+P = sum of m * A. A spike is 0 or 1, so that A stays within 128 * 127 and fits int16, and m * A fits
+int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simulator.hot.jit import entry, inner
+
+GROUP = 128
+
+# columns of Chain.layer: sizes; offsets into weight, mantissa, neurons; parts of the neurons; kind
+(L_PRE, L_POST, L_WEIGHT, L_MANTISSA, L_NEURON, L_PART, L_PART_END, L_KIND) = range(8)
+N_LAYER = 8
+
+# bits of a kind: what its neurons have
+SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS, LOIHI = 1, 2, 4, 8, 16, 32
+
+# rows of Chain.parameter
+A_SYN, W_IN, A_MEM, R, V_LEAK, V_THRESHOLD, V_RESET, DU, DV, V_BIAS, VTH = range(11)
+
+LIMIT = 1 << 23
+"""Of Loihi's integers, which float32 holds exactly."""
+
+
+class Chain(NamedTuple):
+    """A network; never written. The host's channels and the neurons of all layers lie one after
+    another."""
+
+    layer: np.ndarray  # int64[layer, N_LAYER]
+    weight: np.ndarray  # int8, per layer [input, neuron]
+    mantissa: np.ndarray  # int32, per layer [group, neuron]
+    scale: np.ndarray  # float64[neuron] of a sum
+    bias: np.ndarray  # float32[neuron]
+    parameter: np.ndarray  # float32[11, neuron]
+    part: np.ndarray  # int64[part, 2] its neurons
+
+
+@inner
+def add_rows(sums, weight, first, spikes, lo, hi):
+    """sums[j] += weight[first + spike, j] for spikes lo .. hi of the list, four rows at a time."""
+    n = sums.size
+    k = lo
+    while k + 4 <= hi:
+        at0, at1 = first + spikes[k] * n, first + spikes[k + 1] * n
+        at2, at3 = first + spikes[k + 2] * n, first + spikes[k + 3] * n
+        w0, w1 = weight[at0 : at0 + n], weight[at1 : at1 + n]
+        w2, w3 = weight[at2 : at2 + n], weight[at3 : at3 + n]
+        for j in range(n):
+            sums[j] += np.int16(np.int16(w0[j]) + np.int16(w1[j])) + np.int16(
+                np.int16(w2[j]) + np.int16(w3[j])
+            )
+        k += 4
+    while k < hi:
+        at = first + spikes[k] * n
+        row = weight[at : at + n]
+        for j in range(n):
+            sums[j] += np.int16(row[j])
+        k += 1
+
+
+@inner
+def integrate(f, layer, spikes, n_spikes, sums, total):
+    """total[j] = P of every neuron of a layer, from its inputs' spikes in ascending order."""
+    n = layer[L_POST]
+    total[:n] = 0
+    k = 0
+    while k < n_spikes:
+        group = spikes[k] // GROUP
+        end = k + 1
+        while end < n_spikes and spikes[end] // GROUP == group:
+            end += 1
+        acc = sums[:n]
+        acc[:] = 0
+        add_rows(acc, f.weight, layer[L_WEIGHT], spikes, k, end)
+        at = layer[L_MANTISSA] + group * n
+        m = f.mantissa[at : at + n]
+        out = total[:n]
+        for j in range(n):
+            out[j] += np.int32(m[j] * np.int32(acc[j]))
+        k = end
+
+
+@inner
+def decayed(x, decay):
+    """Rounded towards zero; float32 in, int64 out."""
+    kept = abs(np.int64(x)) * (4096 - np.int64(decay)) >> 12
+    return kept if x >= 0 else -kept
+
+
+@inner
+def update_loihi(p, drive, j, v, i):
+    """kernels.loihi, one neuron; whether it fires."""
+    u = decayed(i[j], p[DU, j] + 1) + (np.int64(np.rint(drive)) << 6)
+    if u > LIMIT:
+        u -= 2 * LIMIT
+    elif u <= -LIMIT:
+        u += 2 * LIMIT
+    now = decayed(v[j], p[DV, j]) + u + np.int64(p[V_BIAS, j])
+    now = min(max(now, 1 - LIMIT), LIMIT - 1)
+    fires = now > np.int64(p[VTH, j]) << 6
+    i[j], v[j] = np.float32(u), np.float32(0 if fires else now)
+    return fires
+
+
+@inner
+def update(f, layer, total, v, i, fired):
+    """One step of a layer's neurons; fired uint8[n], or the membranes stay in v."""
+    n, first, kind = layer[L_POST], layer[L_NEURON], layer[L_KIND]
+    scale, bias = f.scale[first : first + n], f.bias[first : first + n]
+    p = f.parameter[:, first : first + n]
+    v, i = v[first : first + n], i[first : first + n]
+    for j in range(n):
+        drive = np.float32(scale[j] * np.float64(total[j]) * 2.0**-15) + bias[j]
+        if kind & LOIHI:
+            fired[j] = update_loihi(p, drive, j, v, i)
+            continue
+        if kind & SYNAPSE:
+            i[j] = i[j] + p[A_SYN, j] * (p[W_IN, j] * drive - i[j])
+            drive = i[j]
+        if kind & LEAK:
+            v[j] = v[j] + p[A_MEM, j] * ((p[V_LEAK, j] - v[j]) + p[R, j] * drive)
+        elif kind & MEMBRANE:
+            v[j] = v[j] + p[R, j] * drive
+        else:
+            v[j] = drive
+    if kind & FIRES:
+        for j in range(n):
+            fired[j] = v[j] > p[V_THRESHOLD, j]
+    if kind & RESETS:
+        for j in range(n):
+            v[j] = p[V_RESET, j] if fired[j] else v[j]
+
+
+@inner
+def listed(fired, spikes):
+    """Indices of what has fired, in ascending order; returns how many."""
+    k = 0
+    for j in range(fired.size):
+        spikes[k] = j
+        k += fired[j]
+    return k
+
+
+@inner
+def find_active(f, layer, fed, v, i, active):
+    """Neurons with an input, a bias or a state before the step: uint8[neuron]."""
+    first, kind = layer[L_NEURON], layer[L_KIND]
+    for j in range(first, first + layer[L_POST]):
+        held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
+        if kind & LOIHI:
+            left = decayed(i[j], f.parameter[DU, j] + 1)
+            held = v[j] != 0 or left != 0 or f.parameter[V_BIAS, j] != 0
+        active[j] = fed or held or f.bias[j] != 0
+
+
+@inner
+def count(f, first, end, ones, found):
+    """found[part] = ones among the neurons of parts first .. end."""
+    for part in range(first, end):
+        n = 0
+        for j in range(f.part[part, 0], f.part[part, 1]):
+            n += ones[j]
+        found[part] = n
+
+
+@entry
+def run_chain(f, v, i, raster, active, outputs, n_fired, n_active, spikes, sums, total):
+    """All steps: raster uint8[step, neuron] holds the host's channels and gets all others.
+
+    v, i       float32[neuron], carried
+    active     uint8[step, neuron] who had something to do; of one row only: not wanted
+    outputs    float32[step, n] membranes of the last layer, after the step
+    n_fired, n_active   int64[step, part]
+    spikes, sums, total   scratch as long as the longest layer (spikes: one more)
+    """
+    last = f.layer[f.layer.shape[0] - 1]
+    for t in range(raster.shape[0]):
+        busy = active[t % active.shape[0]]
+        n = listed(raster[t, : f.layer[0, L_PRE]], spikes)
+        count(f, 0, f.layer[0, L_PART], raster[t], n_fired[t])
+        for k in range(f.layer.shape[0]):
+            layer = f.layer[k]
+            fired = raster[t, layer[L_NEURON] : layer[L_NEURON] + layer[L_POST]]
+            find_active(f, layer, n > 0, v, i, busy)
+            integrate(f, layer, spikes, n, sums, total)
+            update(f, layer, total, v, i, fired)
+            count(f, layer[L_PART], layer[L_PART_END], busy, n_active[t])
+            count(f, layer[L_PART], layer[L_PART_END], raster[t], n_fired[t])
+            n = listed(fired, spikes)
+        for j in range(last[L_POST]):
+            outputs[t, j] = v[last[L_NEURON] + j]

@@ -1,0 +1,225 @@
+"""Networks of spiking neurons step by step, without an event queue.
+
+A step of a population needs nothing but the spikes of the one before it, so what neurons do is
+computed layer by layer, and what that makes of messages is counted afterwards: the program fixes
+who sends what to whom. Spikes, messages and synops are those of the event engine; when which
+message passes which link is not asked (simulator.contention_free tells a step's time without).
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.audit.trees import tree_of_sink
+from compiler.graph import Population, SpikeInput
+from compiler.program import SPIKE, TILE, Program
+from hw_models.errors import Unsupported
+from kernels.neurons import NEURONS
+from simulator.hot import lockstep as hot
+from simulator.hot.lockstep import Chain, run_chain
+from simulator.spikes import checked
+
+I64 = NDArray[np.int64]
+
+_NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset",
+          "du", "dv", "bias", "vth")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Pieces of populations, each on one core and with one set of destinations.
+
+    layer      int64[part] 0 for the host's channels, 1 for the first population
+    lo, hi     int64[part] its channels, or neurons of its population
+    core       int64[part]
+    first      int64[part] where lo is among all neurons, the host's channels before them
+    """
+
+    layer: I64
+    lo: I64
+    hi: I64
+    core: I64
+    first: I64
+
+    @property
+    def size(self) -> I64:
+        return self.hi - self.lo
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Where the spikes of each part go: a row per part, tree and destination, int64.
+
+    A spike of a part is one message on each of its trees and one delivery at each sink.
+    """
+
+    part: I64
+    tree: I64
+    sink: I64
+    core: I64  # of the destination
+    neurons: I64  # there that a delivered spike meets: its synops; 0 at the host
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What happened, step by step; a step is one of the network's.
+
+    raster     uint8[step, neuron] spikes of the host's channels and of all populations
+    busy       uint8[step, neuron] who had an input, a bias or a state; no rows unless wanted
+    outputs    float32[step, n] spikes or membranes of the last one
+    fired      int64[step, part] channels or neurons that fired
+    active     int64[step, part] sums of busy; 0 on the host
+    """
+
+    raster: NDArray[np.uint8]
+    busy: NDArray[np.uint8]
+    outputs: NDArray[np.float32]
+    fired: I64
+    active: I64
+
+
+@dataclass(slots=True)
+class Lockstep:
+    """One sequence on one program; `run` goes on where the last one ended.
+
+    Unsupported for what is no network of spiking neurons.
+    """
+
+    program: Program
+    layers: tuple[Population, ...] = field(init=False)
+    parts: Parts = field(init=False)
+    ways: Ways = field(init=False)
+    _chain: Chain = field(init=False)
+    _v: NDArray[np.float32] = field(init=False)
+    _i: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layers = layers = _layers(self.program)
+        self.parts = _parts(self.program, layers)
+        self.ways = _ways(self.program, layers, self.parts)
+        self._chain = _arrays(self.program, layers, self.parts)
+        self._v = self._chain.parameter[hot.V_LEAK].copy()
+        self._i = np.zeros_like(self._v)
+
+    def run(self, spikes: NDArray[np.generic], keep_busy: bool = False) -> Steps:
+        """BadInput for what is not 0 or 1 of shape [steps, channels]."""
+        given = checked(spikes, self.program.graph)
+        chain, n_parts, n_steps = self._chain, self.parts.core.size, len(given)
+        last = int(chain.layer[-1, hot.L_POST])
+        longest = int(chain.layer[:, [hot.L_PRE, hot.L_POST]].max())
+        raster = np.zeros((n_steps, chain.bias.size), np.uint8)  # membranes stay 0
+        raster[:, : given.shape[1]] = given
+        busy = np.zeros((n_steps if keep_busy else 1, chain.bias.size), np.uint8)
+        outputs = np.empty((n_steps, last), np.float32)
+        fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
+        run_chain(
+            chain, self._v, self._i, raster, busy, outputs, fired, active,
+            np.zeros(longest + 1, np.int64), np.zeros(longest, np.int16),
+            np.zeros(longest, np.int64),
+        )  # fmt: skip
+        if chain.layer[-1, hot.L_KIND] & (hot.FIRES | hot.LOIHI):
+            outputs[:] = raster[:, -last:]
+        return Steps(raster, busy if keep_busy else busy[:0], outputs, fired, active)
+
+
+def _layers(program: Program) -> tuple[Population, ...]:
+    graph = program.graph
+    if not graph.takes_spikes:
+        raise Unsupported("not a network of spiking neurons", where=graph.model)
+    return tuple(stage for stage in graph.stages if isinstance(stage, Population))
+
+
+def _sites(program: Program, layers: tuple[Population, ...]) -> dict[int, int]:
+    """Layer by the index of the site that it sends; 0 is the host."""
+    index = {site.name: i for i, site in enumerate(program.graph.sites)}
+    first = next(s for s in program.graph.stages if isinstance(s, SpikeInput))
+    sent = [first.site, *(layer.site for layer in layers)]
+    return {index[site]: k for k, site in enumerate(sent) if site is not None}
+
+
+def _spike_emits(program: Program, layers: tuple[Population, ...]) -> I64:
+    """(layer, first channel, end, tree) of everything that sends spikes."""
+    t = program.tables
+    rows = np.flatnonzero(t.emit_class == SPIKE)
+    tree, lo = t.emit_tree[rows], t.emit_lo[rows]
+    layer_of = _sites(program, layers)
+    layer = [layer_of[int(site)] for site in t.task_site[t.tree_task[tree]]]
+    return np.stack([layer, lo, lo + t.emit_n[rows], tree], axis=1).astype(np.int64)
+
+
+def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
+    """Cut at the borders of blocks and of what is sent together."""
+    t, stages = program.tables, program.graph.stages
+    emits = _spike_emits(program, layers)
+    rows: list[tuple[int, ...]] = []
+    before = 0
+    for k, layer in enumerate((None, *layers)):
+        if layer is None:
+            host = t.task_core[program.task_names.index("host.embed")]
+            blocks = [(0, int(stages[0].n), int(host))]
+        else:
+            tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
+            lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
+            blocks = sorted(
+                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), strict=True)
+            )
+        cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
+        for lo, hi, core in blocks:
+            inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})
+            rows += [(k, a, b, core, before + a) for a, b in pairwise(inner)]
+        before += blocks[-1][1]
+    return Parts(*np.array(rows, np.int64).T.copy())
+
+
+def _ways(program: Program, layers: tuple[Population, ...], parts: Parts) -> Ways:
+    t = program.tables
+    of_sink = tree_of_sink(t)
+    met = np.where(t.task_kind == TILE, t.task_neuron_n, 0)
+    rows = []
+    for layer, lo, hi, tree in _spike_emits(program, layers).tolist():
+        mine = np.flatnonzero((parts.layer == layer) & (parts.lo >= lo) & (parts.hi <= hi))
+        for sink in np.flatnonzero(of_sink == tree).tolist():
+            core, neurons = int(t.sink_core[sink]), int(met[t.sink_task[sink]])
+            rows += [(part, tree, sink, core, neurons) for part in mine.tolist()]
+    return Ways(*np.array(rows, np.int64).reshape(-1, 5).T.copy())
+
+
+def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> Chain:
+    """Weights input by input, so that a spike adds a row."""
+    table = np.zeros((len(layers), hot.N_LAYER), np.int64)
+    host = int(parts.hi[parts.layer == 0].max())
+    weights, mantissas = [], []
+    scales, biases = [np.zeros(host)], [np.zeros(host, np.float32)]
+    vectors = [[np.zeros(host, np.float32)] * len(_NAMES)]
+    sizes = np.array([0, 0, host])  # of weights, mantissas, neurons so far
+    for k, layer in enumerate(layers):
+        linear, kind = program.linears[layer.linear], NEURONS[layer.neuron]
+        q, m = np.asarray(linear.q[:]), np.asarray(linear.m[:], np.int32)
+        own = np.flatnonzero(parts.layer == k + 1)
+        table[k] = (q.shape[1], layer.n, *sizes, own[0], own[-1] + 1, _bits(kind.parameters))
+        weights.append(q.T.ravel())
+        mantissas.append(m.T.ravel())
+        scales.append(np.asarray(linear.row_scale[:], np.float64))
+        biases.append(np.asarray(linear.bias[:], np.float32))
+        named = dict(zip(kind.parameters, layer.parameters, strict=True))
+        zero = np.zeros(layer.n, np.float32)
+        vectors.append([program.vectors[named[p]] if p in named else zero for p in _NAMES])
+        sizes += weights[-1].size, mantissas[-1].size, layer.n
+    return Chain(
+        layer=table,
+        weight=np.concatenate(weights),
+        mantissa=np.concatenate(mantissas),
+        scale=np.concatenate(scales),
+        bias=np.concatenate(biases),
+        parameter=np.ascontiguousarray(np.concatenate(vectors, axis=1), np.float32),
+        part=np.stack([parts.first, parts.first + parts.size], axis=1),
+    )
+
+
+def _bits(parameters: tuple[str, ...]) -> int:
+    """What a kind of neurons has, for the kernel."""
+    has = {"a_syn": hot.SYNAPSE, "a_mem": hot.LEAK, "r": hot.MEMBRANE, "v_threshold": hot.FIRES}
+    has |= {"v_reset": hot.RESETS, "du": hot.LOIHI}
+    return sum(bit for name, bit in has.items() if name in parameters)
