@@ -47,6 +47,7 @@ bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.rows
 	$(BIN)/python -m benchmarks.weights
 	$(BIN)/python -m benchmarks.compile
+	$(BIN)/python -m benchmarks.simulate
 
 clean:
 	rm -rf .venv build runs report.html model.sbx

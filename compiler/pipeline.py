@@ -255,6 +255,7 @@ def map_graph(
             "sha256": statistics.sha256,
             "spikes_per_channel": {c.site: statistics.rate(c.coding, c.dense) for c in codes},
             "active_share": {c.site: statistics.active_share(c.dense) for c in codes},
+            "at_most": statistics.at_most,
             "mean_count": {c.site: statistics.mean_count for c in codes},
             "symbols": {
                 c.site: statistics.symbols(c.coding, c.dense, graph.site(c.site).n) for c in codes

@@ -4,7 +4,7 @@ a guess for networks of spiking neurons."""
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 DENSE_SPIKES = 1.0
@@ -15,7 +15,8 @@ DENSE_SPIKES = 1.0
 class SiteStats:
     """Mean spikes per channel by coding, and where the figures come from.
 
-    silent_share is the share of channels without a spike per token; no count exceeds `largest`.
+    silent_share is the share of channels without a spike per token; at_most[n] of those whose
+    count is not above n, where that is known; no count exceeds `largest`.
     """
 
     spikes_per_channel: dict[str, float]
@@ -23,6 +24,7 @@ class SiteStats:
     origin: str
     sha256: str
     largest: float = math.inf
+    at_most: dict[str, float] = field(default_factory=dict)
 
     def rate(self, coding: str, dense: bool) -> float:
         """Expected spikes per channel and token; dense: a 16-bit site (absmax16)."""
@@ -55,6 +57,7 @@ def shipped_profile() -> SiteStats:
         found["silent_share"],
         found["origin"],
         hashlib.sha256(text.encode()).hexdigest(),
+        at_most=found["at_most"],
     )
 
 

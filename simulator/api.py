@@ -30,6 +30,7 @@ from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
+from simulator.workload import Workload
 
 RUNS = Path("runs")
 
@@ -40,6 +41,7 @@ def simulate(
     prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
     spikes: NDArray[np.generic] | None = None,
+    workload: Workload | None = None,
     trace: bool | Tracing = False,
     check: bool = False,
     slots: int | None = None,
@@ -52,16 +54,19 @@ def simulate(
     """Prefill the prompt, decode greedily, and write a run folder (`out`, or runs/...).
 
     prompt: text, or token ids. spikes: 0 or 1 of shape [steps, channels], for a network of spiking
-    neurons, and only for one. sync: None for the target's. check: compare every count, sum and
-    logit with the canonical executor (GateFailed). A crossbar whose sums are not exact by
-    definition tells how far they are off in any case. checkpoint_every: seconds; a run that was
-    killed continues with `resume`, and `source` tells it where the program lies.
-    Raises BadInput for a program without weights, for a prompt that is empty or not in the
-    vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is wanted, or
-    the other way round.
+    neurons, and only for one. workload: counts in place of a prompt or spikes (simulator.workload);
+    no weights are needed and nothing is computed. sync: None for the target's. check: compare every
+    count, sum and logit with the canonical executor (GateFailed). A crossbar whose sums are not
+    exact by definition tells how far they are off in any case. checkpoint_every: seconds; a run
+    that was killed continues with `resume`, and `source` tells it where the program lies.
+    Raises BadInput for a program without weights and no workload, for a prompt that is empty or not
+    in the vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is
+    wanted, or the other way round.
     """
     began = time.perf_counter()
-    _check_input(program, spikes, prompt, tokens)
+    _check_input(program, spikes, prompt, tokens, workload, check or checkpoint_every is not None)
+    if workload is not None:
+        prompt, tokens, spikes = _stand_ins(program, workload)
     job = Job(
         program="" if source is None else str(source.resolve()),
         program_hash="" if checkpoint_every is None else program.hash,
@@ -77,7 +82,7 @@ def simulate(
     )
     folder = out or next_folder(program.graph.model, program.chip.name)
     if checkpoint_every is None:
-        return _run(program, job, folder, progress, began)
+        return _run(program, job, folder, progress, began, workload=workload)
     keeper = begin(folder, job)
     with alone(keeper):
         return _run(program, job, keeper.folder, progress, began, keeper)
@@ -118,6 +123,7 @@ def _run(
     progress: Progress | None,
     began: float,
     keeper: Keeper | None = None,
+    workload: Workload | None = None,
 ) -> Run:
     """From the beginning, or from the keeper's last checkpoint, to a finished folder."""
     report = progress or (lambda step, done, total: None)
@@ -128,7 +134,8 @@ def _run(
         sync=job.sync,
         first_logits=max(0, len(job.prompt) - 1),
         trace=tracer,
-        keep_sums=job.check or not exact(program),
+        keep_sums=workload is None and (job.check or not exact(program)),
+        workload=workload,
         in_flight=UNDER_WAY if job.spikes is not None else len(job.prompt),
     )
     course = keeper and keeper.attach(simulation, tracer)
@@ -138,10 +145,11 @@ def _run(
     else:
         course = run_text(simulation, job.prompt, job.tokens, report, course)
         fed = (*job.prompt, *course.generated[:-1])
-    run = _result(program, simulation, job.prompt, course.generated, course.phases)
+    said = ((), []) if workload else (job.prompt, course.generated)
+    run = _result(program, simulation, *said, course.phases)
     if job.check:
         compare(program, simulation.found, fed, report)
-    if not exact(program):
+    if workload is None and not exact(program):
         run = replace(run, analog=_analog_error(simulation, fed, report))
     events, traced = tracer.finished() if tracer else (None, None)
     run = replace(run, trace=traced)
@@ -158,15 +166,25 @@ def _check_input(
     spikes: NDArray[np.generic] | None,
     prompt: bytes | str | Sequence[int] | None,
     tokens: int | None,
+    workload: Workload | None,
+    more: bool,
 ) -> None:
-    """A program runs with its weights. A network of spiking neurons takes spikes and nothing else;
-    a language model takes text."""
+    """A program runs with its weights, or with counts. A network of spiking neurons takes spikes
+    and nothing else; a language model takes text."""
     name = program.graph.model
+    if workload is not None:
+        if more or not (spikes is prompt is tokens is None):
+            what = (
+                f"the workload {workload.name} has counts, no text, spikes, values or checkpoints"
+            )
+            where = "--prompt, --spikes, --check, --checkpoint-every"
+            raise Usage(what, where=where, fix="leave them out")
+        return
     if not program.has_weights:
         raise BadInput(
             "the program has no weights: it was compiled from a config alone",
             where=name,
-            fix="compile a checkpoint",
+            fix="compile a checkpoint, or run it with --workload profile",
         )
     if not program.graph.takes_spikes:
         if spikes is not None:
@@ -184,6 +202,15 @@ def _wanted(program: Program, tokens: int | None) -> int:
     if wanted < 1:
         raise BadInput(f"{wanted} tokens to decode", where="--tokens", fix="at least 1")
     return wanted
+
+
+def _stand_ins(
+    program: Program, workload: Workload
+) -> tuple[tuple[int, ...] | None, int | None, NDArray[np.uint8] | None]:
+    """Prompt, tokens and spikes as many as the workload's, of no matter otherwise."""
+    if program.graph.takes_spikes:
+        return None, None, np.zeros((workload.tokens, program.graph.sites[0].n), np.uint8)
+    return (0,) * workload.prompt, workload.tokens, None
 
 
 def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tuple[int, ...]:
@@ -206,10 +233,14 @@ def _result(
     phases: list[Phase],
 ) -> Run:
     found, reg = simulation.found, simulation.state.reg
-    if program.graph.takes_spikes:
-        sampled, said = range(phases[0].tokens), _outputs(program, simulation)
+    workload = simulation.workload
+    sampled = range(simulation.first_logits, simulation.started)
+    if workload is not None:
+        said: dict[str, Any] = {"workload": workload.name, "counts_from": workload.origin}
+        said |= {"text": "", "unit": program.graph.unit}
+    elif program.graph.takes_spikes:
+        said = _outputs(program, simulation)
     else:
-        sampled = range(len(prompt) - 1, len(prompt) + len(generated) - 1)
         said = {"text": program.text.decode((*prompt, *generated))}
     return Run(
         model=program.graph.model,

@@ -52,8 +52,8 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         k=run.k,
         program_hash=run.program_hash,
         text=run.text,
-        prompt_tokens=len(run.prompt),
-        generated_tokens=len(run.generated),
+        prompt_tokens=sum(p.tokens for p in run.phases if p.name == "prefill"),
+        generated_tokens=len(run.logits_ps) if run.unit == "token" else 0,
         streams=streams,
         max_streams=run.max_streams,
         n_chips=run.n_chips,
@@ -69,6 +69,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         assumptions=_assumptions(run, chip, phases),
         chip=run.chip,
         analog=run.analog,
+        workload=run.workload,
         trace=run.trace,
     )
 
@@ -154,6 +155,12 @@ def _model_notes(run: Run) -> tuple[str, str]:
     )
 
 
+WORKLOADS = {
+    "replay": "spike counts are those of an earlier run, nothing was computed",
+    "profile": "spike counts were drawn at random, nothing was computed",
+}
+
+
 def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[str, ...]:
     """What a reader must know before quoting a number of this report."""
     source, grade = chip.sources["static_power"]
@@ -166,6 +173,8 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         f"Source: {source} ({grade}).",
         *_model_notes(run),
     ]
+    if run.workload != "functional":
+        found.insert(0, f"Workload {run.workload}: {WORKLOADS[run.workload]} ({run.counts_from}).")
     if run.sync == "barrier":
         source, grade = chip.sources["timing.barrier_ps"]
         found.append(

@@ -69,6 +69,21 @@ def run(
             help="Input of a network of spiking neurons: a .npy file of 0 and 1, [steps, channels]."
         ),
     ] = None,
+    workload: Annotated[
+        Literal["functional", "replay", "profile"],
+        typer.Option(
+            help="Compute everything, or only count: an earlier run's spikes, or random ones."
+        ),
+    ] = "functional",
+    activity: Annotated[
+        Path | None,
+        typer.Option(help="Of a replay: a run folder, or its activity.parquet."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of a profile's spikes. (default: 0)")] = None,
+    prompt_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that a profile prefills. (default: the program's prompt, or 1)"),
+    ] = None,
     slots: Annotated[
         int | None,
         typer.Option(help="Tokens that a core holds sums of at once. (default: the target's)"),
@@ -119,6 +134,10 @@ def run(
             "--token-ids": token_ids,
             "--tokens": tokens,
             "--spikes": spikes,
+            "--workload": None if workload == "functional" else workload,
+            "--activity": activity,
+            "--seed": seed,
+            "--prompt-tokens": prompt_tokens,
             "--slots": slots,
             "--sync": sync,
             "--out": out,
@@ -147,11 +166,15 @@ def run(
     from simulator.outcome import outcome, render
     from simulator.spikes import read_spikes
     from simulator.tracing import Tracing
+    from simulator.workload import chosen as chosen_workload
 
     limits = (trace_level, trace_window, trace_max_events)
     traced = trace or any(limit is not None for limit in limits)
     tracing = Tracing(trace_level or "spike", trace_window or "", trace_max_events)
     found = Program.read(path)
+    counts = chosen_workload(
+        found, workload, activity=activity, seed=seed, prompt=prompt_tokens, tokens=tokens
+    )
     folder = out or next_folder(found.graph.model, found.chip.name)
     if checkpoint_every is not None:
         typer.echo(f"if it is interrupted: sbsim run --resume {folder}", err=True)
@@ -159,7 +182,8 @@ def run(
         done = simulate(
             found,
             prompt=chosen,
-            tokens=tokens,
+            tokens=None if workload == "profile" else tokens,
+            workload=counts,
             spikes=None if spikes is None else read_spikes(spikes),
             trace=traced and tracing,
             check=check,

@@ -16,16 +16,15 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.conditions import first_of
-from compiler.graph import Residual, Router, Site, SpikeInput, Stage, feeds
+from compiler.graph import Population, Residual, Router, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
-from kernels.threshold import count, threshold
+from simulator.encode import encode
 from simulator.failures import check_finished, error_of, place_of, too_many_in_flight
 from simulator.hot import state as hot
-from simulator.hot.encode import OK, absmax16_count, mean_abs_count
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
 from simulator.machine import (
@@ -37,13 +36,17 @@ from simulator.machine import (
     margin_of,
     remembering,
 )
+from simulator.noc import carry_wave, net_of, scratch_of
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
+from simulator.workload import Workload
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
 
 Rows = NDArray[np.int64]
+
+_NONE = np.zeros(0, np.float32)
 
 
 @dataclass(slots=True)
@@ -70,7 +73,9 @@ class Simulation:
     slots: token slots per core (at most the target's); sync: None for the target's;
     first_logits: the first token whose head runs (the last of the prompt is enough to sample);
     trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
-    comparison; in_flight: tokens that will be started before the first of them is finished.
+    comparison; in_flight: tokens that will be started before the first of them is finished;
+    workload: counts instead of values; then tokens are of no matter, and logits are empty;
+    waves: False for the event queue alone, also where a step's messages can do without.
     """
 
     def __init__(
@@ -83,21 +88,23 @@ class Simulation:
         trace: Callable[[Rows], None] | None = None,
         keep_sums: bool = False,
         in_flight: int = 64,
+        workload: Workload | None = None,
+        waves: bool = True,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
         if not 1 <= slots <= most:
             more = f", or compile with --set core.token_slots={slots}" if slots > most else ""
-            raise BadInput(
-                f"{slots} token slots; the program was compiled for {most}",
-                where="--slots",
-                fix=f"1 to {most}{more}",
-            )
+            what = f"{slots} token slots; the program was compiled for {most}"
+            raise BadInput(what, where="--slots", fix=f"1 to {most}{more}")
         self.program, self.first_logits, self.trace = program, first_logits, trace
         self.sync: Sync = sync or program.chip.sync
-        self.keep_sums = keep_sums
+        self.keep_sums, self.workload = keep_sums, workload
         check_tables(program)
-        self.fixed = fixed_arrays(program, slots, self.sync)
+        self._net = net_of(program) if waves and self.sync == "barrier" else None
+        self._scratch = self._net and scratch_of(self._net)
+        in_waves = self._net is not None
+        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -114,7 +121,7 @@ class Simulation:
             for i, linear in enumerate(program.graph.linears)
         }
         self._tokens: list[int | NDArray[np.uint8]] = []
-        self._blocks = blocks(program)
+        self._blocks = {} if workload else blocks(program)
         self._outputs: dict[tuple[int, int], Outputs] = {}
         self._memory: dict[object, object] = {}
         self._v_th: dict[int, dict[str, Tensor]] = {}  # by token, until its head has run
@@ -122,7 +129,7 @@ class Simulation:
         self._vectors = {n: torch.from_numpy(v.copy()) for n, v in program.vectors.items()}
         self._linears = {
             name: (torch.from_numpy(a.row_scale.copy()), torch.from_numpy(a.bias.copy()))
-            for name, a in program.linears.items()
+            for name, a in (program.linears.items() if workload is None else ())
         }
 
     @property
@@ -151,10 +158,10 @@ class Simulation:
         leaves after them, whatever `time_ps`. BadInput for an unknown token id, and for what is
         not 0 or 1 per channel.
         """
-        if self.program.graph.takes_spikes:
+        if self.workload is None and self.program.graph.takes_spikes:
             spikes = checked(np.asarray(token)[None], self.program.graph, first=self.started)
             self._tokens.append(spikes[0])
-        else:
+        elif self.workload is None:
             self._tokens.append(self._known(token))
         self._make_room()
         self.state = remembering(self.state, self.started + 1)
@@ -163,11 +170,10 @@ class Simulation:
         self.started += 1
 
     def _known(self, token: Any) -> int:
-        if not 0 <= token < self.program.graph.vocab:
-            raise BadInput(
-                f"token id {token}; the vocabulary has {self.program.graph.vocab}",
-                where=f"token {self.started}",
-            )
+        vocab = self.program.graph.vocab
+        if not 0 <= token < vocab:
+            what = f"token id {token}; the vocabulary has {vocab}"
+            raise BadInput(what, where=f"token {self.started}")
         return int(token)
 
     def _make_room(self) -> None:
@@ -201,10 +207,12 @@ class Simulation:
                     raise error_of(self.program, self.state)
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
+                elif why == hot.WAVE and self._net and self._scratch:
+                    self.state = carry_wave(self._net, self._scratch, self.fixed, self.state)
                 elif why == hot.TRACE_FULL:
                     self.flush_trace()
                 elif why == hot.PAUSE:
-                    yield -1, self.now_ps, np.zeros(0, np.float32)
+                    yield -1, self.now_ps, _NONE
                 else:
                     yield from self._answer()
         finally:
@@ -224,13 +232,15 @@ class Simulation:
         queue = self.state.ready[: reg[hot.R_READY]].tolist()
         reg[hot.R_READY] = 0
         for what, index, token, ps, task in queue:
-            if task in self._blocks and what == hot.STAGE:
+            if what == hot.STAGE and self.workload is not None:
+                self._counted(self.workload, index, token, task)
+            elif task in self._blocks and what == hot.STAGE:
                 self._block(self._blocks[task], index, token)
             elif what == hot.STAGE:
                 self._stage(self.program.graph.stages[index], index, token)
             else:
                 self.found.logits_ps[token] = ps
-                yield token, ps, self.found.logits[token]
+                yield token, ps, self.found.logits.get(token, _NONE)
 
     def _stage(self, stage: Stage, index: int, token: int) -> None:
         """One stage of one token, on the whole vector; its counts go back to the engine."""
@@ -258,6 +268,26 @@ class Simulation:
             v_th = encode(site, x, self.program.k, token, counts)
             self._v_th[token][name] = torch.tensor(v_th)
             self.found.activity.add(name, counts.copy(), v_th)
+
+    def _counted(self, workload: Workload, index: int, token: int, task: int) -> None:
+        """A stage is due whose counts are known: of all its channels, or of a block of neurons."""
+        state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
+        row = token % state.stage_left.shape[1]
+        state.stage_left[index, row] = state.stage_all[index]
+        own = slice(None)
+        if isinstance(stage, Population):
+            own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
+        if isinstance(stage, Router):
+            choose(state, self._first_condition[stage.name], workload.chosen(stage, token), token)
+        for name in feeds(stage):
+            position, _, columns = self._sites[name]
+            if name == self._head_site and token < self.first_logits:
+                continue
+            self._check_sent(position, token)
+            counts, v_th = workload.counts(name, token)
+            state.counts[row, columns][own] = counts[own]
+            if own == slice(None) or len(self.found.activity.counts.get(name, ())) == token:
+                self.found.activity.add(name, counts, v_th)  # of blocks, the first to get there
 
     def _block(self, block: Block, index: int, token: int) -> None:
         """One block of a population for one step; its spikes go back to the engine."""
@@ -339,22 +369,3 @@ class Simulation:
 def _columns(first: np.int64, n: int) -> slice:
     """Where a site's counts or a linear's sums lie in a row of the engine's arrays."""
     return slice(int(first), int(first) + n)
-
-
-def encode(site: Site, x: Tensor, k: float, token: int, counts: NDArray[np.int32]) -> np.float32:
-    """V_th of a site's float32[n]; counts int32[n] is written. BadInput for values out of range.
-
-    The Numba twin, so that equality with the canonical executor compares two implementations.
-    """
-    values = x.numpy()
-    if site.threshold == "spikes":
-        counts[:] = values
-        return np.float32(1)
-    if site.threshold == "absmax16":
-        v_th, status = absmax16_count(values, counts)
-    else:
-        v_th, status = mean_abs_count(values, k, counts)
-    if status != OK:
-        count(x, threshold(site.threshold, x, k), site=site.name, token=token)  # raises, by name
-        raise Bug("the encoders disagree on a value's range", where=f"{site.name}, token {token}")
-    return np.float32(v_th)

@@ -32,10 +32,18 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
-def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixed:
+def fixed_arrays(
+    program: Program,
+    slots: int,
+    sync: Sync | None = None,
+    values: bool = True,
+    waves: bool = False,
+) -> Fixed:
     """The engine's read-only side: tables, timing, weights in axon-major tiles.
 
-    sync: None for the target's. BadInput for barrier sync on a target that has no barrier_ps.
+    sync: None for the target's. values: whether sums are formed; without, there are no weights.
+    waves: whether messages of a step go over the links together (simulator.noc); barrier sync only.
+    BadInput for barrier sync on a target that has no barrier_ps.
     """
     t, chip = program.tables, program.chip
     sites, linears = program.graph.sites, program.graph.linears
@@ -53,7 +61,10 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
     task = _task_table(program, slots)
     task[:, h.PS] -= update_ps  # every step has it already
     cores = np.unique(t.task_core)
-    weight, mantissa = _tile_arrays(program, task)
+    owner = tree_of_sink(t)
+    fan_out = np.bincount(owner, minlength=t.tree_root.size)
+    weight, mantissa = _tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
+    cell = crossbar_cells(program, task) if values else np.zeros(0, np.uint16)
     return Fixed(
         task=task,
         emit=_columns(
@@ -61,8 +72,9 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
         ),
         tree=_columns(
             *(t.tree_root, t.tree_source, t.tree_first_local, t.tree_last_local),
-            *(_fan_out(program), condition_of_tree(t)),
+            *(fan_out, condition_of_tree(t), _offsets(fan_out)[:-1]),
         ),
+        tree_sinks=np.argsort(owner, kind="stable"),
         node=_columns(
             t.node_link, t.node_first_child, t.node_last_child, t.node_first_sink, t.node_last_sink
         ),
@@ -99,16 +111,17 @@ def fixed_arrays(program: Program, slots: int, sync: Sync | None = None) -> Fixe
                 slots,
                 chip.formats["value"].payload_bits,
                 barrier_ps,
+                values,
+                waves and barrier_ps > 0,
             ],
             np.int64,
         ),
-        used_link=np.flatnonzero(t.link_kind >= 0),
         used_core=_columns(cores, np.bincount(t.task_core, update_ps)[cores]),
         weight=weight,
         mantissa=mantissa,
         condition=_condition_table(program),
         array=array_constants(program),
-        cell=crossbar_cells(program, task),
+        cell=cell,
     )
 
 
@@ -222,12 +235,6 @@ def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], NDArray
     return weight, mantissa
 
 
-def _fan_out(program: Program) -> I64:
-    """Sinks of every tree, local ones included."""
-    t = program.tables
-    return np.bincount(tree_of_sink(t), minlength=t.tree_root.size).astype(np.int64)
-
-
 def header_bits(program: Program, message: str) -> int:
     """Fixed bits of a message: its header, and for a marker its whole payload."""
     form = program.chip.formats[message]
@@ -235,12 +242,14 @@ def header_bits(program: Program, message: str) -> int:
 
 
 def margin_of(program: Program) -> int:
-    """Most messages a single event can create: an encoder with a spike per bit of every count."""
+    """Most messages a single event can create: an encoder with a spike per bit of every count; or,
+    of a message that is taken in, most of its sinks."""
     t = program.tables
     bits = [31 if program.codings[s.name][0] == "bitwise" else 1 for s in program.graph.sites]
     spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
-    return spikes + int(t.emit_n.max(initial=0)) * sends + 64
+    sinks = int(np.bincount(tree_of_sink(t)).max(initial=0))
+    return spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
 
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
@@ -264,27 +273,31 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     widest = int(t.task_neuron_n.max(initial=1))
     beside = scratch_size(widest) if array is None else (2 + array.columns_per_weight) * widest
     n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
+    valued = bool(fixed.service[h.VALUES])
+    n_sums = int(slots * gathered(program).sum())
     return State(
         reg=reg,
         heap=_zeros(room, 3),
+        wave=_zeros(room, h.N_WAVE),
+        due=_zeros(room, 2),
         link=_zeros(t.link_kind.size, 2),
         core=_zeros(program.host_core + 1, 3),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
-        values=_zeros(room, int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
+        values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
         values_free=np.arange(room),
         parked=_zeros(room, 3),
         parked_free=np.arange(room),
         queue=np.full((n_tasks, h.PARK, 2), -1, np.int64),
         progress=progress,
         got=_zeros(n_tasks, slots),
-        inputs=np.zeros(int(slots * gathered(program).sum()), np.int32),
-        bound=_zeros(int((slots * groups).sum())),
-        home=_zeros(n_home),
+        inputs=np.zeros(n_sums if valued or array else 0, np.int32),
+        bound=_zeros(valued * int((slots * groups).sum())),
+        home=_zeros(valued * n_home),
         row_sums=_zeros(widest + beside),
         received=_zeros(t.sink_core.size, slots),
         sent=_zeros(t.emit_tree.size),
-        stage_sums=_zeros(ring, sum(lin.n_post for lin in graph.linears)),
+        stage_sums=_zeros(ring, valued * sum(lin.n_post for lin in graph.linears)),
         counts=np.zeros((ring, sum(s.n for s in graph.sites)), np.int32),
         stage_left=np.repeat(stage_all[:, None], ring, 1),
         stage_token=np.full((len(graph.stages), ring), -1, np.int64),
@@ -342,7 +355,7 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "message", "values", "parked"):
+    for name in ("heap", "wave", "due", "message", "values", "parked"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (

@@ -12,7 +12,7 @@ from simulator.report_text import steps_row
 from simulator.result import Run
 
 _SHOWN = 20  # outputs
-_HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync")
+_HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync", "workload")
 
 
 def outcome(run: Run) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def outcome(run: Run) -> dict[str, Any]:
         **{name: found[name] for name in _HEAD},
         "text": run.text,
         "prompt": list(run.prompt),
+        "prompt_tokens": found["prompt_tokens"],
+        "counts_from": run.counts_from,
         "generated": list(run.generated),
         **found["headline"],
         "events": dict(run.events),
@@ -45,6 +47,7 @@ def _steps(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     return {
         **head,
         "steps": phase.tokens,
+        "counts_from": run.counts_from,
         "outputs": [int(x) if run.outputs_are == "spikes" else x for x in run.outputs],
         "outputs_are": run.outputs_are,
         "class": run.winner,
@@ -73,7 +76,9 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     out = console or Console(highlight=False)
     table = Table(box=None, show_header=False)
     rows = _step_rows(found) if "steps" in found else _text_rows(found, out)
+    counted = [(f"workload {found['workload']}", printable(found["counts_from"]))]
     for name, value in (
+        *(counted if found["counts_from"] else ()),
         *rows,
         ("power of all chips", _span(found["watts"], "W")),
         ("chips, cores", f"{whole(found['chips'])}, {whole(found['cores'])}"),
@@ -98,9 +103,10 @@ def _analog(error: dict[str, Any]) -> str:
 
 def _text_rows(found: dict[str, Any], out: Console) -> list[tuple[str, str]]:
     """The text comes before the table."""
-    out.print(printable(found["text"]), markup=False, soft_wrap=True)
-    out.print()
-    first = f"{si(found['time_to_first_token_s'], 's')} ({len(found['prompt'])} tokens of prompt)"
+    if found["workload"] == "functional":
+        out.print(printable(found["text"]), markup=False, soft_wrap=True)
+        out.print()
+    first = f"{si(found['time_to_first_token_s'], 's')} ({found['prompt_tokens']} tokens of prompt)"
     return [
         ("time to first token", first),
         ("rate", si(found["tokens_per_s"], "token/s")),
@@ -114,9 +120,12 @@ def _step_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     shown = [f"{x:.4g}" for x in outputs[:_SHOWN]]
     more = f" ... ({len(outputs)} in all)" if len(outputs) > _SHOWN else ""
     winner = "none: no output neuron spiked" if found["class"] is None else str(found["class"])
-    return [
+    computed = [
         ("class", winner),
         ("output spikes" if spiking else "mean outputs", " ".join(shown) + more),
+    ]
+    return [
+        *(() if found["counts_from"] else computed),
         ("time", f"{si(found['seconds'], 's')} ({found['steps']} steps)"),
         ("time per step", si(found["seconds_per_step"], "s")),
         *steps_row(found["barriers_per_step"], found["barrier_share"], "step"),

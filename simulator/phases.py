@@ -71,7 +71,7 @@ def run_text(
                 report("prefill", simulation.finished, len(prompt))
         if not course.phases:
             course.close(simulation, facts, "prefill", len(prompt))
-        course.generated.append(int(simulation.found.logits[simulation.started - 1].argmax()))
+        course.generated.append(_sampled(simulation))
         if len(course.generated) > 1:
             report("decode", len(course.generated), wanted)
     if wanted > 1:
@@ -79,6 +79,12 @@ def run_text(
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course
+
+
+def _sampled(simulation: Simulation) -> int:
+    """The most likely next token; any where only counts are known."""
+    logits = simulation.found.logits.get(simulation.started - 1)
+    return 0 if logits is None else int(logits.argmax())
 
 
 def run_steps(

@@ -159,6 +159,7 @@ class Report:
     assumptions: tuple[str, ...]
     chip: Mapping[str, Any]
     analog: AnalogError | None = None  # what converters and cells of a crossbar changed
+    workload: str = "functional"
     trace: Traced | None = None  # what a trace of the run holds
 
     @property

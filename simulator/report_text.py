@@ -32,6 +32,8 @@ def render_text(report: Report, console: Console | None = None) -> None:
     names = f"profile {report.profile}, {report.coding}"
     if report.main.unit == "token":
         names += f", k = {report.k:g}"
+    if report.workload != "functional":
+        names += f", workload {report.workload}"
     out.print(f"[bold]{escape(f'{report.model} on {report.target} ({names})')}[/]")
     out.print(_headline(report))
     if report.trace:

@@ -138,6 +138,8 @@ class Run:
     unit: str = "token"  # or "step": then there is no text, and logits_ps are the outputs' times
     outputs: tuple[float, ...] = ()  # of steps: spikes per output neuron, or its mean membrane
     outputs_are: str = ""  # "spikes" or "values"
+    workload: str = "functional"  # "replay" and "profile" have counts, and no text or outputs
+    counts_from: str = ""  # of those: where the counts come from
     trace: Traced | None = None
 
     @property

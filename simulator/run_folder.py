@@ -109,6 +109,16 @@ def read_run(folder: Path) -> Stored:
     return Stored(run, activity, _provenance(folder), (*sums, SUMS, PROVENANCE))
 
 
+def read_activity(path: Path) -> Activity:
+    """The activity of a run folder, checked, or of a table alone."""
+    if path.is_file():
+        return _activity(path)
+    found = read_run(path).activity
+    if found is None:
+        raise BadInput(f"the run has no {ACTIVITY}", where=str(path), fix=_AGAIN)
+    return found
+
+
 def finished(folder: Path) -> bool:
     """Whether a run folder is whole: its sums come last."""
     return (folder / SUMS).exists()

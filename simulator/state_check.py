@@ -16,7 +16,8 @@ from simulator.hot import state as h
 from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
-    *("heap", "message", "message_free", "values", "values_free", "parked", "parked_free"),
+    *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
+    *("parked", "parked_free"),
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
@@ -37,6 +38,7 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     used, stores = _used(state, room)
     _check_messages(fixed, state, used, stores, started)
     _check_events(fixed, state, used)
+    _check_waves(fixed, state, used)
     _check_parked(fixed, state, used)
     _check_progress(state, fresh, started)
     _check_turns(state, started)
@@ -105,6 +107,19 @@ def _check_events(fixed: Fixed, state: State, used: np.ndarray) -> None:
     moves = kind <= h.ARRIVE
     _hold("heap", m[moves] < used.size)
     _hold("heap", used[m[moves]])
+
+
+def _check_waves(fixed: Fixed, state: State, used: np.ndarray) -> None:
+    """Messages of a step go from their own trees' roots, and are taken in once."""
+    reg, room = state.reg, used.size
+    _hold("reg", 0 <= reg[h.R_WAVE] <= room, 0 <= reg[h.R_TAKEN] <= reg[h.R_DUE] <= room)
+    _hold("reg", fixed.service[h.WAVES] or reg[h.R_WAVE] == reg[h.R_DUE] == 0)
+    wave, due = state.wave[: reg[h.R_WAVE]], state.due[reg[h.R_TAKEN] : reg[h.R_DUE]]
+    for name, m in (("wave", wave[:, h.W_MESSAGE]), ("due", due[:, 1])):
+        _hold(name, m >= 0, m < room, np.unique(m).size == m.size)
+        _hold(name, used[m])
+    tree = state.message[wave[:, h.W_MESSAGE], h.M_TREE]
+    _hold("wave", wave[:, h.W_NODE] == fixed.tree[tree, h.ROOT])
 
 
 def _check_parked(fixed: Fixed, state: State, used: np.ndarray) -> None:

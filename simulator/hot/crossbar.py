@@ -29,7 +29,8 @@ def close_arrays(
     limit     P beyond it does not fit a message
 
     Arrays along the neurons see the same drives at the same time, arrays along the inputs work
-    beside each other, the row blocks of one array one after the other. Only arrays are handed in,
+    beside each other, the row blocks of one array one after the other. Without cells everything is
+    counted and timed, and no sum is formed. Only arrays are handed in,
     not Fixed and State: every kernel that takes them whole costs seconds to compile.
     """
     n, n_pre, at_once, columns = row[h.NEURON_N], counts.size, a[h.A_AT_ONCE], a[h.A_COLUMNS]
@@ -48,7 +49,7 @@ def close_arrays(
         at = row[h.MANTISSA] * columns * (GROUP // at_once) + start // at_once * width
         flip = all_cells[a[h.A_FLIPS] + at : a[h.A_FLIPS] + at + width]
         busy += read_block(a, unary, counts[start:end], cell, flip, column, group, counted)
-        if end % GROUP == 0 or end == n_pre:
+        if cell.size and (end % GROUP == 0 or end == n_pre):
             at = row[h.MANTISSA] + start // GROUP * n
             for j in range(n):
                 if abs(group[j]) > INT32_MAX:
@@ -94,7 +95,10 @@ def read_block(a, unary, counts, cell, flip, column, group, counted):
                 counted[h.DRIVEN] += side_by_side * driven
                 counted[h.READS] += side_by_side
                 unit = sign if unary else sign << done
-                convert_columns(a, column, flip, group, unit, side_by_side, counted)
+                if cell.size:
+                    convert_columns(a, column, flip, group, unit, side_by_side, counted)
+                else:
+                    counted[h.CONVERTED] += width + (0 if a[h.A_PAIRS] else side_by_side)
             done += mask if unary else a[h.A_DAC_BITS]
     return steps
 

@@ -8,6 +8,8 @@ reaches a core, and what a task does next, waits for the next step (docs/simulat
 Tasks of an expert know only the tokens that chose it: they count them, and take them in turns.
 """
 
+from numba import int64
+
 from simulator.hot import state as h
 from simulator.hot.fail import fail
 from simulator.hot.fire import (
@@ -47,6 +49,7 @@ def hop(f, s, node, m, now):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
         _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
+        s.reg[h.R_QUIET] = max(s.reg[h.R_QUIET], s.link[link, h.FREE])
         what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
         schedule(s.reg, s.heap, arrive, tie, what)
 
@@ -132,7 +135,8 @@ def serve_spike(f, s, sink, m, slot, now):
         return
     first = row[h.SUMS] + slot * n_pre
     s.received[sink, slot] += times
-    s.inputs[first + axon] += payload * times
+    if s.inputs.size:  # else spikes are only counted
+        s.inputs[first + axon] += payload * times
     if f.array.size:
         occupy(f, s, sink, m, now, times * service[h.AXON_PS])
         return
@@ -145,6 +149,8 @@ def serve_spike(f, s, sink, m, slot, now):
     duration = rows * service[h.ROW_PS] + times * (service[h.AXON_PS] + waves * service[h.SYNOP_PS])
     occupy(f, s, sink, m, now, duration)
     s.progress[task, h.ROWS] += rows
+    if not service[h.VALUES]:
+        return
     group = axon // GROUP
     at = row[h.BOUND] + slot * row[h.GROUPS] + group
     s.bound[at] += abs(payload * times) * 127
@@ -175,6 +181,8 @@ def serve_sums(f, s, sink, m, slot, now):
         if which >= f.task[task, h.SETS]:
             fail(s.reg, h.E_NOT_CHOSEN, task, token, f.sink[sink, h.S_CORE], condition)
             return
+    if not f.service[h.VALUES]:
+        return
     base = f.task[task, h.SUMS] + (slot * f.task[task, h.SETS] + which) * n + first
     for i in range(count):
         have, more = s.home[base + i], s.values[message[h.M_STORE], i]
@@ -186,62 +194,70 @@ def serve_sums(f, s, sink, m, slot, now):
 
 
 @inner
-def arrive(f, s, sink, m, now):
-    """A core takes a message in, or parks it until its token has a free set.
+def arrive(f, s, first, end, one, m, now):
+    """Cores take a message in, or park it until its token has a free set: at sink `one`, or (-1) at
+    all of its tree's.
 
-    Returns the task whose next token's inputs are now complete, or -1.
+    Returns the task whose next token's inputs are now complete, or -1; under barrier sync every
+    such task takes its turn in the next step. One call for all sinks: a call hands over hundreds
+    of words.
     """
-    task, message = f.sink[sink, h.S_TASK], s.message[m]
-    token, kind = message[h.M_TOKEN], message[h.M_CLASS]
-    slots, turn = f.service[h.SLOTS], turn_of(f, s, task, token)
-    condition = f.tree[message[h.M_TREE], h.T_CONDITION]
-    if turn < 0 or (condition >= 0 and s.turn[condition, token] < 0):
-        fail(s.reg, h.E_NOT_CHOSEN, task, token, f.sink[sink, h.S_CORE], kind)
-        return -1
-    if turn >= s.progress[task, h.DONE] + slots:
-        park(s, task, turn, sink, m)
-        return -1
-    if turn < s.progress[task, h.NEXT]:
-        fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
-        return -1
-    slot = turn % slots
-    local = f.task[task, h.CORE] == f.tree[message[h.M_TREE], h.SOURCE]
-    if not local or kind == h.SPIKE or kind == h.MARKER:
-        s.sink_got[sink, kind] += message[h.M_TIMES]
-    taken = 0
-    if kind == h.SPIKE:
-        serve_spike(f, s, sink, m, slot, now)
-    elif kind == h.MARKER:
-        if s.received[sink, slot] != message[h.M_VALUE]:
-            fail(s.reg, h.E_LOST_SPIKES, task, token, message[h.M_VALUE], s.received[sink, slot])
-        s.received[sink, slot] = 0
-        free = f.task[task, h.KIND] == h.HOST
-        occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
-        taken = 1
-    elif kind == h.PARTIAL:
-        serve_sums(f, s, sink, m, slot, now)
-        taken = message[h.M_VALUE]
-    else:
-        taken = message[h.M_VALUE]
-        free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
-        occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
-    drop_reference(s, m)
-    if taken:
-        s.got[task, slot] += taken
-        missing = needed(f, task, token) - s.got[task, slot]
-        if missing < 0:
-            fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
-        if missing == 0 and turn == s.progress[task, h.NEXT]:
-            return task
-    return -1
+    message = s.message[m]
+    token, kind, tree = message[h.M_TOKEN], message[h.M_CLASS], message[h.M_TREE]
+    slots, times, complete = f.service[h.SLOTS], message[h.M_TIMES], int64(-1)
+    condition = f.tree[tree, h.T_CONDITION]
+    for i in range(first, end):
+        sink = f.tree_sinks[i] if one < 0 else one
+        task = f.sink[sink, h.S_TASK]
+        turn = turn_of(f, s, task, token)
+        if turn < 0 or (condition >= 0 and s.turn[condition, token] < 0):
+            fail(s.reg, h.E_NOT_CHOSEN, task, token, f.sink[sink, h.S_CORE], kind)
+            continue
+        if turn >= s.progress[task, h.DONE] + slots:
+            park(s, task, turn, sink, m)
+            continue
+        if turn < s.progress[task, h.NEXT]:
+            fail(s.reg, h.E_LATE, task, token, f.sink[sink, h.S_CORE], kind)
+            continue
+        slot = turn % slots
+        local = f.task[task, h.CORE] == f.tree[tree, h.SOURCE]
+        if not local or kind == h.SPIKE or kind == h.MARKER:
+            s.sink_got[sink, kind] += times
+        taken = 0
+        if kind == h.SPIKE:
+            serve_spike(f, s, sink, m, slot, now)
+        elif kind == h.MARKER:
+            if s.received[sink, slot] != message[h.M_VALUE]:
+                wanted, got = message[h.M_VALUE], s.received[sink, slot]
+                fail(s.reg, h.E_LOST_SPIKES, task, token, wanted, got)
+            s.received[sink, slot] = 0
+            free = f.task[task, h.KIND] == h.HOST
+            occupy(f, s, sink, m, now, 0 if free else f.service[h.AXON_PS])
+            taken = 1
+        elif kind == h.PARTIAL:
+            serve_sums(f, s, sink, m, slot, now)
+            taken = message[h.M_VALUE]
+        else:
+            taken = message[h.M_VALUE]
+            free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
+            occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
+        drop_reference(s, m)
+        if taken:
+            s.got[task, slot] += taken
+            missing = needed(f, task, token) - s.got[task, slot]
+            if missing < 0:
+                fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
+            if missing == 0 and turn == s.progress[task, h.NEXT]:
+                complete = task
+                if f.service[h.BARRIER_PS] and due(f, s, task) >= 0:
+                    schedule_turn(s, task)
+    return complete
 
 
 @inner
 def next_step(f, s):
-    """The barrier falls when all is idle; neurons update, and what has waited begins: when?"""
-    end = s.reg[h.R_NOW]
-    for i in range(f.used_link.size):
-        end = max(end, s.link[f.used_link[i], h.FREE])
+    """The barrier falls when all is idle; neurons update, and what has waited begins."""
+    end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])
     for i in range(f.used_core.shape[0]):
         end = max(end, s.core[f.used_core[i, h.U_CORE], h.C_FREE])
     start = end + f.service[h.BARRIER_PS]
@@ -251,8 +267,8 @@ def next_step(f, s):
         s.core[core, h.BUSY] += duration
     for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
         s.heap[event, 0] = start
+    s.reg[h.R_DUE_PS] = start
     s.reg[h.R_STEPS] += 1
-    return start
 
 
 def run(f, s, margin, most):
@@ -271,8 +287,11 @@ def stop(f, s, margin):
         return h.ERROR
     if reg[h.R_READY]:
         return h.READY
-    if reg[h.R_HEAP] == 0:
-        return h.EMPTY
+    if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+        if reg[h.R_WAVE]:
+            return h.WAVE
+        if reg[h.R_HEAP] == 0:
+            return h.EMPTY
     room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
@@ -282,9 +301,25 @@ def stop(f, s, margin):
     return -1
 
 
+@inner
+def next_is_due(reg, heap, due):
+    """Does a message of the step before come next? Turns of tasks come before it."""
+    if reg[h.R_TAKEN] == reg[h.R_DUE]:
+        return False
+    if reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] != heap[0, 0]:
+        return reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] < heap[0, 0]
+    return due[reg[h.R_TAKEN], 0] < heap[0, 1]
+
+
 @entry
 def engine(f, s, task, token, now, margin, most):
-    """Fire a task for a token (-1: none), then process at most `most` events; returns why.
+    """Fire a task for a token (-1: none), then process at most `most` events; returns why."""
+    return loop(f, s, task, token, now, margin, most)
+
+
+@inner
+def loop(f, s, task, token, now, margin, most):
+    """As engine, without counting references in every turn.
 
     Every kernel is called from one place as far as possible: each caller compiles its callees anew.
     """
@@ -297,28 +332,55 @@ def engine(f, s, task, token, now, margin, most):
         if why >= 0:
             return why
         most -= 1
-        now, what = heap[0, 0], heap[0, 2]
+        first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
-            now = next_step(f, s)
-        pop(heap, reg[h.R_HEAP])
-        reg[h.R_HEAP] -= 1
+            next_step(f, s)
+            continue
         reg[h.R_NOW] = now
-        reg[h.R_EVENTS] += 1
-        index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
-        kind = what >> h.KIND_SHIFT
-        task = -1
+        task, kind, index = -1, h.ARRIVE, 0
+        if taking:
+            m = s.due[reg[h.R_TAKEN], 1]
+            reg[h.R_TAKEN] += 1
+            tree = s.message[m, h.M_TREE]
+            first = f.tree[tree, h.SINKS]
+            end = first + f.tree[tree, h.FAN_OUT]
+        else:
+            what = heap[0, 2]
+            pop(heap, reg[h.R_HEAP])
+            reg[h.R_HEAP] -= 1
+            index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+            kind = what >> h.KIND_SHIFT
+        reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
             hop(f, s, index, m, now)
-        elif kind == h.ARRIVE:
-            task = arrive(f, s, index, m, now)
         elif kind == h.RELEASE:
             task = index
             release(f, s, task, now)
-        else:
+        elif kind == h.TURN:
             task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
             continue
+        else:
+            task = arrive(f, s, first, end, -1 if taking else index, m, now)
         if task >= 0:
             token = due(f, s, task)
             if token >= 0 and f.service[h.BARRIER_PS]:
-                schedule_turn(s, task)
+                if kind == h.RELEASE:
+                    schedule_turn(s, task)
                 token = -1
+
+
+@entry
+def queue_wave(f, s):
+    """Give a wave to the heap instead: the links are the queue's."""
+    reg = s.reg
+    for i in range(reg[h.R_WAVE]):
+        row, m = s.wave[i], s.wave[i, h.W_MESSAGE]
+        tree, tie = s.message[m, h.M_TREE], row[h.W_TIE]
+        for sink in range(f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, h.LATER, tie, what)
+        if row[h.W_NODE] >= 0:
+            what = (h.HOP << h.KIND_SHIFT) | (row[h.W_NODE] << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, row[h.W_TIME], tie, what)
+    reg[h.R_WAVE] = 0

@@ -71,6 +71,15 @@ def cross(wire, link_table, link, kind, bits, times, now):
 
 
 @inner
+def join_wave(reg, wave, time, tie, node, m):
+    """A message stands at its root, or is for its own core alone: it goes with its step's wave."""
+    n = reg[h.R_WAVE]
+    wave[n, h.W_TIME], wave[n, h.W_TIE] = time, tie
+    wave[n, h.W_NODE], wave[n, h.W_MESSAGE] = node, m
+    reg[h.R_WAVE] = n + 1
+
+
+@inner
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
     reg = s.reg
@@ -83,20 +92,28 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
     row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
-    for sink in range(first, last):
-        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(reg, s.heap, intake(f, time), tie, what)
+    waves = f.service[h.WAVES]
+    if not waves:
+        for sink in range(first, last):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(reg, s.heap, intake(f, time), tie, what)
     if last > first:
         local = (last - first) * times
         record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
     root = f.tree[tree, h.ROOT]
     if root < 0:
+        if waves:
+            join_wave(reg, s.wave, time, tie, root, m)
         return
     link = f.node[root, h.LINK]
     start, arrive = cross(f.wire, s.link, link, f.link_kind[link], bits, times, time)
+    reg[h.R_QUIET] = max(reg[h.R_QUIET], s.link[link, h.FREE])
     s.tree_sent[tree, kind] += times
-    what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
-    schedule(reg, s.heap, arrive, tie, what)
+    if waves:
+        join_wave(reg, s.wave, arrive, tie, root, m)
+    else:
+        what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
+        schedule(reg, s.heap, arrive, tie, what)
     deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
     held = s.link[link, h.FREE] - start
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
@@ -156,10 +173,12 @@ def send_sums(f, s, time, task, e, token):
     end = first + f.emit[e, h.E_N]
     for lo in range(first, end, per):
         n = min(per, end - lo)
-        s.reg[h.R_FREE_VALUES] -= 1
-        store = s.values_free[s.reg[h.R_FREE_VALUES]]
-        for i in range(n):
-            s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
+        store = h.NONE
+        if f.service[h.VALUES]:
+            s.reg[h.R_FREE_VALUES] -= 1
+            store = s.values_free[s.reg[h.R_FREE_VALUES]]
+            for i in range(n):
+                s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
         bits = f.message[h.PARTIAL, h.HEADER] + n * width
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
@@ -227,7 +246,7 @@ def gather(f, s, task, token, slot, time):
         fail(s.reg, h.E_RING, task, token, stage, s.stage_token[stage, ring])
     row = f.task[task]
     n = row[h.NEURON_N]
-    if n:
+    if n and f.service[h.VALUES]:
         base = row[h.SUMS] + slot * row[h.SETS] * n
         out = f.linear[row[h.LINEAR], h.L_OFFSET] + row[h.NEURON_LO]
         take_sums(s, base, n, out, ring)
@@ -282,10 +301,11 @@ def work(f, s, task, token, now):
     s.progress[task, h.NEXT] = turn + 1
     s.got[task, slot] = 0
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
-    if row[h.KIND] == h.TILE and not f.array.size:
-        close_tile(f, s, task, token, slot)
-    elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
-        pass_on(f, s, task, token, slot)
+    if f.service[h.VALUES]:
+        if row[h.KIND] == h.TILE and not f.array.size:
+            close_tile(f, s, task, token, slot)
+        elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
+            pass_on(f, s, task, token, slot)
     if row[h.GATHERS] >= 0:
         gather(f, s, task, token, slot, finish)
     return finish

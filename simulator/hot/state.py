@@ -24,7 +24,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -58,8 +58,13 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL = range(6)
     R_E4,
     R_STARTED,  # tokens the host was told to start
     R_STEPS,  # barriers that have fallen; -1 under dataflow
-) = range(16)
-N_REGISTERS = 16
+    R_WAVE,  # messages sent in this step (State.wave)
+    R_DUE,  # messages sent in the step before (State.due), those of them taken in, and when
+    R_TAKEN,
+    R_DUE_PS,
+    R_QUIET,  # when all links used so far are free and no message is on its way over them
+) = range(21)
+N_REGISTERS = 21
 
 # columns of Fixed.task
 (
@@ -92,8 +97,8 @@ N_REGISTERS = 16
 N_TASK = 25
 
 E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE, E_CONDITION = range(6)  # Fixed.emit
-# Fixed.tree; fan-out with local sinks
-ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION = range(6)
+# Fixed.tree: fan-out with local sinks; where its sinks, rising, begin in Fixed.tree_sinks
+ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION, SINKS = range(7)
 # Fixed.condition: those of its router, from the first one on; where in stage_sums its home adds up
 ROUTER_FIRST, ROUTER_END, ADDED = range(3)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
@@ -114,7 +119,9 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     SLOTS,
     VALUE_BITS,
     BARRIER_PS,  # 0: dataflow
-) = range(10)  # Fixed.service
+    VALUES,  # 0: spikes are counted and timed, sums are not formed
+    WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
+) = range(12)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -133,6 +140,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 
 # columns of State tables
 FREE, FLITS = range(2)  # link: ps when free, flits carried
+W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
+N_WAVE = 4
 C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
 (
     M_TREE,
@@ -180,6 +189,7 @@ class Fixed(NamedTuple):
     task: np.ndarray
     emit: np.ndarray
     tree: np.ndarray
+    tree_sinks: np.ndarray  # sinks, tree by tree
     node: np.ndarray
     sink: np.ndarray
     link_kind: np.ndarray
@@ -188,7 +198,6 @@ class Fixed(NamedTuple):
     linear: np.ndarray
     message: np.ndarray
     service: np.ndarray
-    used_link: np.ndarray  # those that a tree goes over
     used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # int16, [group, neuron] per tile
@@ -204,6 +213,8 @@ class State(NamedTuple):
 
     reg: np.ndarray
     heap: np.ndarray  # [room, 3]
+    wave: np.ndarray  # [room, N_WAVE] messages sent in this step
+    due: np.ndarray  # [room, 2]: tie, message: sent in the step before, in order
     link: np.ndarray
     core: np.ndarray
     message: np.ndarray

@@ -116,7 +116,7 @@ def test_a_delivery_dropped_or_doubled_under_barrier_sync(sink, by):
 def test_a_message_lost_between_two_steps(coding, when, which):
     """One of those that wait for a barrier is gone: the error names all that is known of it."""
     program = tiny(coding)
-    simulation = drive.Simulation(program, sync="barrier")
+    simulation = drive.Simulation(program, sync="barrier", waves=False)
     for token in TOKENS:
         simulation.start(token, 0)
     with pytest.MonkeyPatch.context() as patch:
@@ -143,6 +143,30 @@ def test_a_message_lost_between_two_steps(coding, when, which):
     assert f"task {program.task_names[task]}, core {program.tables.task_core[task]}" in error
     assert re.search(r"token \d", error)
     assert "announces" in error or "never finished" in error
+
+
+@settings(max_examples=10, deadline=None, phases=PHASES)
+@given(when=st.integers(0, 60), which=rows)
+def test_a_message_of_a_wave_lost_between_two_steps(when, which):
+    """One of those that crossed together is not taken in anywhere."""
+    simulation, waves, carry = drive.Simulation(tiny(), sync="barrier"), [], drive.carry_wave
+
+    def losing(*arguments):
+        state = carry(*arguments)
+        waves.append(int(state.reg[hot.R_DUE]))
+        if len(waves) == 1 + when:
+            due = state.due[: waves[-1]]
+            due[:-1] = np.delete(due, which % waves[-1], axis=0)
+            state.reg[hot.R_DUE] -= 1
+        return state
+
+    for token in TOKENS:
+        simulation.start(token, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, "carry_wave", losing)
+        with pytest.raises(Bug, match=r"announces|never finished"):
+            list(simulation.advance())
+    assert len(waves) > when
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)

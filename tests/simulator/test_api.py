@@ -128,7 +128,7 @@ def test_without_weights_nothing_runs(tmp_path):
     bare = map_graph(tiny().graph, tiny().chip, prompt=Prompt((1, 2), 3))
     with pytest.raises(BadInput, match="no weights") as caught:
         simulate(bare, out=tmp_path / "run")
-    assert caught.value.fix == "compile a checkpoint"
+    assert caught.value.fix == "compile a checkpoint, or run it with --workload profile"
     assert list(tmp_path.iterdir()) == []
 
 

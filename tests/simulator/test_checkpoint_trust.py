@@ -71,6 +71,8 @@ FORGED = {
     "heap": lambda s, _: first_event(s, (h.ARRIVE << h.KIND_SHIFT) | (1 << 29) << h.INDEX_SHIFT),
     "message": lambda s, _: s["message"].__setitem__((slice(None), h.M_TREE), 1 << 20),
     "message_free": lambda s, _: s["message_free"].__setitem__(0, -5),
+    "wave": lambda s, _: s.update(wave=s["wave"][:-1]),
+    "due": lambda s, _: s.update(due=s["due"][:, :1]),
     "values_free": lambda s, _: s["values_free"].__setitem__(0, s["values_free"][1]),
     "queue": lambda s, _: s["queue"].__setitem__((0, 0), 1 << 40),
     "parked": lambda s, _: s["reg"].__setitem__(h.R_FREE_PARKED, 0),

@@ -465,3 +465,53 @@ def test_ctrl_c_while_a_run_is_written_leaves_no_part_of_it(folder, monkeypatch)
 def test_version_names_the_project():
     done = call("--version")
     assert done.exit_code == 0 and done.stdout.startswith("spikeloom ")
+
+
+def test_a_program_without_weights_runs_with_random_counts_and_is_reported(folder):
+    bare = map_graph(build(TINY, "tiny"), load_chip("toy"))
+    bare.write(folder / "bare.sbx")
+    done = call("run", "bare.sbx")
+    assert done.exit_code == 3 and "--workload profile" in done.stderr
+    counts = ("--workload", "profile", "--seed", "7", "--prompt-tokens", "3", "--tokens", "2")
+    found = result_of(call("run", "bare.sbx", *counts, "--json"), "run")
+    assert (found["workload"], found["text"], found["prompt_tokens"]) == ("profile", "", 3)
+    assert found["counts_from"].startswith("drawn with seed 7: SpikingBrain-7B")
+    assert found["joules_per_token"]["nominal"] > 0
+    told = call("run", "bare.sbx", *counts, "--out", "again").stdout
+    assert told.startswith(" workload profile") and "3 tokens of prompt" in told
+    report = call("report", "again", "--html", "page.html").stdout
+    assert "workload profile" in report and "drawn at random, nothing was computed" in report
+    assert "workload profile" in (folder / "page.html").read_text()
+    assert "blockquote>" not in (folder / "page.html").read_text()
+
+
+def test_a_run_is_replayed_from_its_folder_or_its_table(folder):
+    run = result_of(call("run", *FEW, "--out", "one", "--json"), "run")
+    for name in ("one", "one/activity.parquet"):
+        words = ("--workload", "replay", "--activity", name, "--json")
+        again = result_of(call("run", *words), "run")
+        assert again["workload"] == "replay"
+        for key in ("joules_per_token", "tokens_per_s", "time_to_first_token_s", "prompt_tokens"):
+            assert again[key] == run[key]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--workload", "replay"), "needs the activity of a run"),
+        (("--workload", "replay", "--activity", "x", "--tokens", "2"), "how many tokens there are"),
+        (("--seed", "1"), "the workload functional has no --seed"),
+        (("--workload", "profile", "--activity", "x"), "the workload profile has no --activity"),
+        (("--workload", "profile", "--prompt", "hi"), "has counts, no text"),
+    ],
+)
+def test_an_option_of_another_workload_is_a_usage_error(folder, words, said):
+    done = call("run", *words)
+    assert done.exit_code == 2 and said in done.stderr
+
+
+def test_an_activity_that_is_none_is_refused(folder):
+    (folder / "x.parquet").write_bytes(b"PAR1")
+    for name, said in (("x.parquet", "cannot be read"), ("nowhere", "not a run folder")):
+        done = call("run", "--workload", "replay", "--activity", name)
+        assert done.exit_code == 3 and said in done.stderr

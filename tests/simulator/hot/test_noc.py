@@ -1,0 +1,145 @@
+"""Links in topological order against an event queue: the same picoseconds, also in exact ties."""
+
+import heapq
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.audit.trees import parent_of_node, tree_of_node
+from hw_models.events import LINKS
+from simulator.hot import state as h
+from simulator.hot.noc import DONE, TOO_LONG, carry, rank
+from simulator.noc import net_of, scratch_of
+from tests.tiny import tiny
+
+NONE = np.zeros(0, np.int64)
+
+
+@cache
+def network():
+    """Trees of a program on two chips: forks, and links that many of them share."""
+    program = tiny()
+    return program.tables, net_of(program)
+
+
+def random_wave(rng, rows, grid, wire):
+    """Messages of random trees, each source's one after another; times on a grid, so that many are
+    equal. (messages, wave, link table)"""
+    t, _ = network()
+    messages = np.zeros((2 * rows, h.N_MESSAGE), np.int64)
+    wave = np.zeros((rows, h.N_WAVE), np.int64)
+    trees = rng.choice(rng.integers(0, t.tree_root.size, 1 + rows // 3), rows)
+    trees = trees[np.argsort(t.tree_source[trees], kind="stable")]
+    free = {}
+    links = np.zeros((t.link_kind.size, 2), np.int64)
+    links[:, h.FREE] = rng.integers(0, 3 * grid + 1, t.link_kind.size)
+    for i, (m, tree) in enumerate(zip(rng.permutation(2 * rows)[:rows], trees, strict=True)):
+        bits, times, source = rng.integers(1, 90), rng.integers(1, 4), int(t.tree_source[tree])
+        messages[m, [h.M_TREE, h.M_BITS, h.M_TIMES]] = tree, bits, times
+        root = t.tree_root[tree]
+        time = max(free.get(source, 0), 10**6 + grid * int(rng.integers(0, 8)))
+        free[source] = time + int(times * -(-bits // wire[0, h.FLIT_BITS]) * wire[0, h.FLIT_PS])
+        wave[i] = time, (source << 40) | i, root, m
+    return messages, wave, links
+
+
+def by_queue(wire, messages, wave, links):
+    """A heap of (time, tie, node): what the engine does, in other words."""
+    t, _ = network()
+    tree = tree_of_node(t, parent_of_node(t))
+    events = [(int(w[0]), int(w[1]), int(w[2]), int(w[3]), i) for i, w in enumerate(wave)]
+    events = [e for e in events if e[2] >= 0]
+    heapq.heapify(events)
+    quiet, stood = 0, {}
+    while events:
+        time, tie, node, m, i = heapq.heappop(events)
+        quiet = max(quiet, time)
+        stood[i, node] = time
+        assert tree[node] == messages[m, h.M_TREE]
+        for child in range(t.node_first_child[node], t.node_last_child[node]):
+            link = t.node_link[child]
+            bits, ps, hop = wire[t.link_kind[link]]
+            flits = int(messages[m, h.M_TIMES] * -(-messages[m, h.M_BITS] // bits))
+            start = max(time, int(links[link, h.FREE]))
+            links[link, h.FREE] = start + flits * int(ps)
+            links[link, h.FLITS] += flits
+            quiet = max(quiet, int(links[link, h.FREE]))
+            arrive = start + int(hop) + (flits - 1) * int(ps)
+            heapq.heappush(events, (arrive, tie, child, m, i))
+    return quiet, stood
+
+
+wires = st.lists(
+    st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(0, 9)),
+    min_size=len(LINKS),
+    max_size=len(LINKS),
+).map(lambda rows: np.array(rows, np.int64))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 150),
+    grid=st.sampled_from([0, 1, 7, 500]),
+    wire=wires,
+)
+def test_times_links_and_the_end_are_the_event_queues(seed, rows, grid, wire):
+    _, net = network()
+    messages, wave, links = random_wave(np.random.default_rng(seed), rows, grid, wire)
+    before, scratch = links.copy(), scratch_of(net)
+    trees = messages[wave[:, h.W_MESSAGE], h.M_TREE]
+    room = np.diff(net.stop_first)[trees] * (wave[:, h.W_NODE] >= 0)
+    stood = np.full(int(room.sum()), -1)
+    status, quiet, crossings = carry(net, wire, messages, wave, links, scratch, stood)
+    wanted_quiet, wanted = by_queue(wire, messages, wave, before)
+    assert (status, crossings) == (DONE, len(wanted) - int((wave[:, h.W_NODE] >= 0).sum()))
+    np.testing.assert_array_equal(links, before)  # written by the queue meanwhile
+    assert quiet == wanted_quiet
+    t, _ = network()
+    with_sinks = [
+        wanted[i, node]
+        for i, node in sorted(wanted)
+        if t.node_first_sink[node] < t.node_last_sink[node] and node not in t.tree_root
+    ]
+    assert stood.tolist() == with_sinks
+    assert not any(a.any() for a in scratch)
+
+
+def test_a_wave_that_lasts_too_long_changes_nothing():
+    _, net = network()
+    wire = np.array([[32, 1, 1 << 58]] * len(LINKS), np.int64)
+    messages, wave, links = random_wave(np.random.default_rng(1), 60, 7, wire)
+    before, scratch = links.copy(), scratch_of(net)
+    assert carry(net, wire, messages, wave, links, scratch, NONE)[0] == TOO_LONG
+    np.testing.assert_array_equal(links, before)
+    assert not any(a.any() for a in scratch)
+
+
+def test_every_link_comes_after_those_that_hand_on_to_it():
+    """Random graphs from lower to higher numbers, renamed; then one edge back."""
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 50):
+        name = rng.permutation(n)
+        a, b = np.sort(rng.integers(0, n, (2, 3 * n)), axis=0)
+        pairs = np.unique(np.stack([name[a], name[b]])[:, a < b], axis=1)
+        order, found = rank(*pairs, n)
+        assert found == n and sorted(order.tolist()) == list(range(n))
+        at = np.argsort(order)
+        assert (at[pairs[0]] < at[pairs[1]]).all()
+    back = np.unique(np.concatenate([pairs, pairs[::-1, :1]], axis=1), axis=1)
+    assert rank(*back, n)[1] < n
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_messages_without_links_take_no_time_on_them(rows):
+    t, net = network()
+    messages = np.ones((1, h.N_MESSAGE), np.int64)
+    wave = np.array([[50, 0, -1, 0]])[:rows]
+    messages[0, h.M_TREE] = int((t.tree_root < 0).argmax())
+    links = np.zeros((t.link_kind.size, 2), np.int64)
+    wire = np.array([[32, 1, 1]] * len(LINKS), np.int64)
+    status, quiet, crossings = carry(net, wire, messages, wave, links, scratch_of(net), NONE)
+    assert (status, crossings) == (DONE, 0) and quiet <= 50 and not links.any()
