@@ -1,17 +1,25 @@
-"""A run that nobody simulated, its counters worked out by hand from shapes, for report tests; and
-runs that are killed."""
+"""A run that nobody simulated, its counters worked out by hand from shapes, for report tests; runs
+that are killed; and a folder to type commands in."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+import simulator.api
+import simulator.run_folder
 from compiler.activity import Activity
-from compiler.pipeline import compile_model
+from compiler.frontends.gla_swa import build
+from compiler.pipeline import compile_graph, compile_model
+from compiler.program import Prompt
+from examples.byte_lm.model import random_checkpoint
 from hw_models.chip import load_chip
 from simulator.checkpoint import Keeper
 from simulator.result import Phase, Run, SiteActivity
+from tests.simulator.typed import TINY
 from tests.simulator.under_way import Killed
 from tests.spiking import affine, fired, lif, written
 
@@ -241,3 +249,41 @@ def kill_after(monkeypatch):
 
     original = Keeper.save
     return patch
+
+
+# ---- a folder to type commands in
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def compiled(one_thread, tmp_path_factory):
+    """tiny.sbx on the toy chip, and a folder with one run of it."""
+    folder = tmp_path_factory.mktemp("compiled")
+    weights = random_checkpoint(TINY, seed=0)["state_dict"]
+    graph = build(TINY, "tiny")
+    program = compile_graph(graph, weights, load_chip("toy"), prompt=Prompt(b"abc", 4))
+    program.write(folder / "tiny.sbx")
+    simulator.api.simulate(program, out=folder / "runs" / "tiny-toy-1")
+    return folder
+
+
+@pytest.fixture
+def folder(compiled, tmp_path, monkeypatch):
+    """A working folder that holds tiny.sbx only."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(compiled / "tiny.sbx", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_run(compiled, folder):
+    """A working folder with tiny.sbx and runs/tiny-toy-1: a prompt of 3 and 4 tokens."""
+    shutil.copytree(compiled / "runs", folder / "runs")
+    return folder
