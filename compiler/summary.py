@@ -16,7 +16,7 @@ from hw_models.si import interval, si, size
 
 WIDTH = 100
 
-_NO_WEIGHTS = "none in this program: it can be looked at, not run"
+_NO_WEIGHTS = "none in this program: sbsim run --workload profile counts without"
 _TEXT = {
     "tokenizer": "by the model's tokenizer.json",
     "bytes": "bytes are token ids",
