@@ -8,8 +8,6 @@ Models of other sizes than the published ones are configs drawn from their shape
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.goal import Goal
+from benchmarks.process import run
 from benchmarks.random_checkpoint import config_of, count, write
 from benchmarks.weights import ROOT
 from benchmarks.weights import measure as measure_weights
@@ -46,23 +46,6 @@ class Compiled:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a figure of the full-size compile must reach, and what it should."""
-
-    name: str
-    found: float
-    must: float
-    should: float
-    unit: str = ""
-
-    @property
-    def verdict(self) -> str:
-        if self.found <= self.should:
-            return "goal met"
-        return "met" if self.found <= self.must else "MISSED"
-
-
 def compiled(
     folder: Path, words: list[str], target: str, weights: int, cold: bool = False
 ) -> Compiled:
@@ -70,10 +53,10 @@ def compiled(
     program = folder / "program.sbx"
     env = os.environ | ({"NUMBA_CACHE_DIR": str(folder / "cache")} if cold else {})
     command = ["-m", "compiler.cli", *words, "--target", target, "--out", str(program), "--json"]
-    wall_s, peak, told = _run(command, env)
+    wall_s, peak, told = run(command, env)
     found = json.loads(told)["result"]
     began = time.perf_counter()
-    _run(["-m", "compiler.cli", "verify", str(program)], env)
+    run(["-m", "compiler.cli", "verify", str(program)], env)
     verify_s = time.perf_counter() - began
     bounds = found["bounds"]
     return Compiled(
@@ -92,24 +75,6 @@ def compiled(
         sbx_bytes=program.stat().st_size,
         sha256=found["program_sha256"],
     )
-
-
-def _run(words: list[str], env: dict[str, str]) -> tuple[float, int, str]:
-    """(seconds, largest resident bytes, standard output) of a Python command."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT, env=env, stdout=out, stderr=err
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall_s = time.perf_counter() - began
-        out.seek(0)
-        err.seek(0)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, words, out.read(), err.read())
-        unit = 1 if sys.platform == "darwin" else 1024
-        return wall_s, used.ru_maxrss * unit, out.read()
 
 
 def full_size(folder: Path, cold: bool = False) -> Compiled:
@@ -171,7 +136,7 @@ def main() -> None:
         "full_size": asdict(warm),
         "full_size_cold_wall_s": cold.wall_s,
         "deterministic": len({cold.sha256, warm.sha256, again.sha256}) == 1,
-        "goals": [asdict(g) | {"verdict": g.verdict} for g in goals(warm)],
+        "goals": [g.as_json() for g in goals(warm)],
         "growth": [asdict(row) for row in table],
         "from_disk": disk,
     }
@@ -184,8 +149,7 @@ def main() -> None:
 def _print(found: dict[str, Any], warm: Compiled, table: list[Compiled]) -> None:
     print(f"{warm.model} on {warm.target}: {warm.cores:,} cores on {warm.chips:,} chips")
     for goal in goals(warm):
-        must = f"at most {goal.must:g}, goal {goal.should:g}"
-        print(f"  {goal.name:28} {goal.found:9.3f} {goal.unit:3} {must}: {goal.verdict}")
+        print(f"  {goal.name:28} {goal.found:9.3f} {goal.unit:3} {goal.told}")
     print(f"  {'bits on chip links':28} {warm.chip_bits:,} per decoded token")
     print(f"  {'the mesh, bits x links':28} {warm.mesh_ratio or 0:9.3f} of the bound")
     print(f"  {'verified in':28} {warm.verify_s:9.1f} s")

@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compile import ROOT, _run
+from benchmarks.compile import ROOT
+from benchmarks.goal import Goal
 from benchmarks.mesh import Traffic, Trees, arrivals, multicasts, traffic, unicasts
+from benchmarks.process import run
 
 SIZE, PER_CORE, WINDOW_PS = 64, 19, 1_000_000
 SPIKES, SOURCES, BLOCK = 3000, 32, (8, 32)
@@ -65,25 +67,6 @@ class Token:
     deliveries: int
     crossings: int
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a figure must reach, and what it should; a rate from below, a cost from above."""
-
-    name: str
-    found: float
-    must: float
-    should: float
-    unit: str
-    least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        sign = -1 if self.least else 1
-        if sign * self.found <= sign * self.should:
-            return "goal met"
-        return "met" if sign * self.found <= sign * self.must else "MISSED"
 
 
 def measured(what: str, trees: Trees, sent: Traffic, repeat: int = 9) -> Links:
@@ -206,7 +189,7 @@ def full_size() -> Path:
     if not PROGRAM.exists():
         PROGRAM.parent.mkdir(exist_ok=True)
         words = ["-m", "compiler.cli", "--preset", "spikingbrain-7b"]
-        _run([*words, "--target", "hala-point-like", "--out", str(PROGRAM)], dict(os.environ))
+        run([*words, "--target", "hala-point-like", "--out", str(PROGRAM)], dict(os.environ))
     return PROGRAM
 
 
@@ -217,11 +200,11 @@ def goals(rows: list[Links], one: Token) -> list[Goal]:
     return [
         Goal(
             f"unicast messages over {mean:.1f} links",
-            unicast.messages / unicast.seconds / 1e6, 5, 5, "M/s", least=True,
+            unicast.messages / unicast.seconds / 1e6, 5, 5, "M/s", at_least=True,
         ),
         Goal(
             "multicast deliveries",
-            multicast.deliveries / multicast.seconds / 1e6, 100, 100, "M/s", least=True,
+            multicast.deliveries / multicast.seconds / 1e6, 100, 100, "M/s", at_least=True,
         ),
         Goal(f"a token of {one.model}", one.seconds, 10, 3, "s"),
         Goal("its memory", one.peak_bytes / 1e9, 6, 6, "GB"),
@@ -246,7 +229,7 @@ def main() -> None:
     }
     if chosen.json:
         found = {
-            "goals": [asdict(g) | {"verdict": g.verdict} for g in goals(rows, one)],
+            "goals": [g.as_json() for g in goals(rows, one)],
             "links": [asdict(row) for row in rows],
             "token": asdict(one),
             **{name: [asdict(row) for row in table] for name, table in tables.items()},
@@ -254,9 +237,7 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     for goal in goals(rows, one):
-        side = "at least" if goal.least else "at most"
-        must = f"{side} {goal.must:g}, goal {goal.should:g}"
-        print(f"{goal.name:34} {goal.found:9.2f} {goal.unit:4} {must}: {goal.verdict}")
+        print(f"{goal.name:34} {goal.found:9.2f} {goal.unit:4} {goal.told}")
     print(
         f"\n{one.model} on {one.target}: {one.messages:,} messages, {one.deliveries:,} deliveries, "
         f"{one.crossings:,} links crossed, {one.steps:,} steps, {one.simulated_s:.3g} s of the "

@@ -4,29 +4,18 @@ import json
 
 from typer.testing import CliRunner
 
-from compiler.frontends.config import GlaSwaConfig
 from compiler.pipeline import map_graph
 from compiler.program import Program
 from simulator.cli import app
+from tests.compiler.typed import TINY, contents
 
-TINY = GlaSwaConfig(
-    vocab_size=256,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    intermediate_size=48,
-    sliding_window=8,
-)
+__all__ = ["FEW", "TINY", "call", "contents", "flip", "names", "result_of", "without_weights"]
+
 FEW = ("--prompt", "hi", "--tokens", "2")
 
 
 def call(*words):
     return CliRunner().invoke(app, [str(w) for w in words], prog_name="sbsim")
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def names(folder):
