@@ -7,13 +7,13 @@ products of the same shapes. And what a loaded program takes of memory, in a pro
 
 Sums are checked against products in int64 first. Times exclude compilation by Numba; contestants
 take turns, and of each the best of the rounds' medians counts, because the machine may have other
-work. For the same reason threads of all contestants sleep while they wait (OMP_WAIT_POLICY).
+work. Threads spin for a moment while they wait, as OpenMP does by default; on a busy machine they
+take the cores of those they wait for, ours and torch's: OMP_WAIT_POLICY=passive is better there.
 """
 
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -283,10 +283,6 @@ def main() -> None:
     parser.add_argument("--weights", type=float, default=1e9, help="of the model (1e9)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every contestant (5)")
     chosen = parser.parse_args()
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # threads that spin while they wait take the cores of those they wait for, ours and torch's
-        again = [sys.executable, "-m", "benchmarks.rows", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | {"OMP_WAIT_POLICY": "passive"})
     kernels = kernel(chosen.rounds)
     token = decode(chosen.weights, chosen.rounds)
     bytes_each = resident()
