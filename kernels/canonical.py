@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels.gla import active
 from kernels.linear import W8, exact_linear, linear_output
-from kernels.stage import STAGES
+from kernels.stage import STAGES, gla_operands
 from kernels.threshold import count, threshold
 
 
@@ -26,12 +27,14 @@ class TokenTrace:
     counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]:
     what the last stage gives, in a network of spiking neurons its spikes or membranes;
     chosen[router] = experts, ascending. Sites and linears of the others have no entry.
+    active[gla] uint8[heads, d]: which key channels touch the state (kernels.gla.active).
     """
 
     counts: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     v_th: dict[str, np.float32] = field(default_factory=dict)
     sums: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     chosen: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    active: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -107,6 +110,8 @@ def _token(
             chosen = (stage.experts[i] for i in trace.chosen[stage.router])
             y = torch.stack([y, *(output(graph.linear(name)) for name in chosen)])
         x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
+        if stage.kind == "gla":
+            trace.active[stage.name] = active(*gla_operands(stage, y)[:2]).numpy()
         if stage.kind == "router":
             trace.chosen[stage.name] = memory[stage.name, position][0]
         if stage is graph.stages[-1]:

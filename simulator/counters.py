@@ -26,7 +26,9 @@ def snapshot(state: State) -> Snapshot:
     steps = int(state.reg[R_STEPS])
     fired = columns[1]
     updates = fired if steps < 0 else np.full_like(fired, steps)
-    return Snapshot(state.tree_sent.copy(), state.sink_got.copy(), *columns, updates)
+    return Snapshot(
+        state.tree_sent.copy(), state.sink_got.copy(), *columns, updates, state.lazy.copy()
+    )
 
 
 def check_conservation(program: Program, facts: TreeFacts, state: State) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from compiler.activity import Activity
 from compiler.audit.tables import check_tables
 from compiler.conditions import first_of
-from compiler.graph import Population, Residual, Router, SpikeInput, Stage, feeds
+from compiler.graph import Gla, Population, Residual, Router, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug
@@ -27,6 +27,7 @@ from simulator.failures import check_finished, error_of, place_of, too_many_in_f
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
+from simulator.lazy import count_gla, lazy_gla
 from simulator.machine import (
     choose,
     enlarged,
@@ -56,14 +57,13 @@ class Trajectory:
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
     logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
     or membranes. What runs under a condition (compiler.conditions) has a row per token for which
-    it holds; chosen[router]: experts, token by token.
+    it holds.
     """
 
     activity: Activity = field(default_factory=Activity)
     sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
     logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     logits_ps: dict[int, int] = field(default_factory=dict)
-    chosen: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -246,14 +246,17 @@ class Simulation:
         """One stage of one token, on the whole vector; its counts go back to the engine."""
         row = token % self.state.stage_left.shape[1]
         self.state.stage_left[index, row] = self.state.stage_all[index]
-        x = STAGES[stage.kind](
-            stage, self._vectors, self._memory, self._operand(stage, token, row), token
-        )
-        sites = feeds(stage)
+        y, activity, sites = self._operand(stage, token, row), self.found.activity, feeds(stage)
+        if isinstance(stage, Gla):
+            most, tally = self.program.chip.core.pending_decays, self.state.lazy[index]
+            x, touched = lazy_gla(stage, self._vectors, self._memory, y, most, tally)
+            activity.active.setdefault(stage.name, []).append(touched)
+        else:
+            x = STAGES[stage.kind](stage, self._vectors, self._memory, y, token)
         if isinstance(stage, Router):
             chosen, _ = self._memory[stage.name, token]
             choose(self.state, self._first_condition[stage.name], chosen, token)
-            self.found.chosen.setdefault(stage.name, []).append(chosen)
+            activity.chosen.setdefault(stage.name, []).append(chosen)
         elif not sites:
             self.found.logits[token] = x.numpy()
             del self._v_th[token]
@@ -267,18 +270,25 @@ class Simulation:
             counts = self.state.counts[row, columns]
             v_th = encode(site, x, self.program.k, token, counts)
             self._v_th[token][name] = torch.tensor(v_th)
-            self.found.activity.add(name, counts.copy(), v_th)
+            activity.add(name, token, counts.copy(), v_th)
 
     def _counted(self, workload: Workload, index: int, token: int, task: int) -> None:
         """A stage is due whose counts are known: of all its channels, or of a block of neurons."""
         state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
+        activity = self.found.activity
         row = token % state.stage_left.shape[1]
         state.stage_left[index, row] = state.stage_all[index]
         own = slice(None)
         if isinstance(stage, Population):
             own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
         if isinstance(stage, Router):
-            choose(state, self._first_condition[stage.name], workload.chosen(stage, token), token)
+            chosen = workload.chosen(stage, token)
+            choose(state, self._first_condition[stage.name], chosen, token)
+            activity.chosen.setdefault(stage.name, []).append(chosen)
+        if isinstance(stage, Gla):
+            most, touched = self.program.chip.core.pending_decays, workload.active(stage, token)
+            count_gla(stage, self._memory, touched, most, state.lazy[index])
+            activity.active.setdefault(stage.name, []).append(touched)
         for name in feeds(stage):
             position, _, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
@@ -286,8 +296,8 @@ class Simulation:
             self._check_sent(position, token)
             counts, v_th = workload.counts(name, token)
             state.counts[row, columns][own] = counts[own]
-            if own == slice(None) or len(self.found.activity.counts.get(name, ())) == token:
-                self.found.activity.add(name, counts, v_th)  # of blocks, the first to get there
+            if own == slice(None) or len(activity.counts.get(name, ())) == token:
+                activity.add(name, token, counts, v_th)  # of blocks, the first to get there
 
     def _block(self, block: Block, index: int, token: int) -> None:
         """One block of a population for one step; its spikes go back to the engine."""
@@ -309,7 +319,7 @@ class Simulation:
         if self.keep_sums:
             self.found.sums.setdefault(linear.name, []).append(whole.sums)
         if stage.site is not None:
-            self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
+            self.found.activity.add(stage.site, token, whole.x.astype(np.int32), np.float32(1))
         if index == len(self.program.graph.stages) - 1:
             self.found.logits[token] = whole.x
             del self._v_th[token]

@@ -309,6 +309,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
+        lazy=_zeros(len(graph.stages), h.N_LAZY),
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 

@@ -170,6 +170,9 @@ N_MESSAGE = 10
     SYMBOL,  # which one of its trains leaves in its next turn
 ) = range(11)  # progress of a task, and its counts
 N_PROGRESS = 11
+# State.lazy, by stage, as in compiler.lazy_decay
+UNTOUCHED, FETCHED, NO_KEY, NO_QUERY = range(4)
+N_LAZY = 4
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
 
 # columns of the trace buffer
@@ -245,4 +248,5 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
+    lazy: np.ndarray  # [stage, N_LAZY]
     trace: np.ndarray  # [rows, 8]; no rows: no trace

@@ -15,8 +15,8 @@ from simulator.raster import BINS, png, raster, telling_sites
 
 def recorded(counts):
     activity = Activity()
-    for row in np.asarray(counts, np.int32):
-        activity.add("layers.0.attn_in", row, np.float32(1))
+    for token, row in enumerate(np.asarray(counts, np.int32)):
+        activity.add("layers.0.attn_in", token, row, np.float32(1))
     return activity
 
 
