@@ -140,7 +140,7 @@ def columns_of(
         f"one column of a head's state needs {held(1)} bytes; "
         f"{plan.chip.name} has {memory} of state per core",
         where=stage.name,
-        fix="--set core.state_memory=... or a target with larger cores",
+        fix="--set core.state_memory=... or core.pending_decays=0, or a target with larger cores",
     )
 
 
