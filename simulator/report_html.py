@@ -189,7 +189,6 @@ def _rasters(report: Report, run: Run, activity: Activity | None) -> list[dict[s
         {
             "raster": one,
             "image": "data:image/png;base64," + base64.b64encode(png(one)).decode(),
-            "mean": _mean(one),
             "prompt": _prompt_share(report, one),
         }
         for one in drawn
@@ -201,10 +200,6 @@ def _prompt_share(report: Report, drawn: Raster) -> float:
     if report.main.unit == "step":
         return 100.0
     return min(100.0, 100.0 * report.prompt_tokens / max(1, drawn.tokens))
-
-
-def _mean(drawn: Raster) -> float:
-    return float(drawn.spikes.mean()) if drawn.spikes.size else 0.0
 
 
 def _words(value: Any) -> str:
