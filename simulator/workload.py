@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ class Workload:
 
     prompt, tokens: as of a functional run: tokens prefilled, and tokens sampled (of steps of
     spikes: 0, and the steps); counts(site, token); chosen(router, token): experts; active(gla,
-    token): channels that touch the state, uint8[heads, d] as in compiler.activity
+    token): channels that touch the state, uint8[heads, d] as in compiler.activity; asked: plain
+    values that `again` makes it from
     """
 
     name: Literal["replay", "profile"]
@@ -38,6 +39,12 @@ class Workload:
     counts: Callable[[str, int], Counts]
     chosen: Callable[[Router, int], tuple[int, ...]]
     active: Callable[[Gla, int], NDArray[np.uint8]]
+    asked: dict[str, Any]
+
+
+def again(program: Program, asked: dict[str, Any]) -> Workload:
+    """The workload that was asked for; raises as it did."""
+    return replay(program, **asked) if "activity" in asked else profile(program, **asked)
 
 
 def replay(program: Program, activity: Activity, where: str = "an activity") -> Workload:
@@ -48,7 +55,8 @@ def replay(program: Program, activity: Activity, where: str = "an activity") -> 
     found = recorded(program, activity, where)
     origin = f"counts of sha256 {digest(activity)}"
     ways = found.counts, found.chosen, found.active
-    return Workload("replay", origin, found.prompt, found.tokens, *ways)
+    asked = {"activity": activity, "where": where}
+    return Workload("replay", origin, found.prompt, found.tokens, *ways, asked)
 
 
 def profile(
@@ -94,7 +102,9 @@ def profile(
         return np.full((stage.heads, stage.head_dim), 3, np.uint8)
 
     origin = f"drawn with seed {seed}: {program.statistics['origin']}"
-    return Workload("profile", origin, prompt, tokens, counts, chosen_experts, all_active)
+    asked = {"seed": seed, "prompt": None if spiking else prompt, "tokens": tokens}
+    ways = counts, chosen_experts, all_active
+    return Workload("profile", origin, prompt, tokens, *ways, asked)
 
 
 def chosen(
