@@ -13,6 +13,7 @@ STAGE, LOGITS = 0, 1
 
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
+JOIN, STAND, FREED, SERVED = 4, 5, 6, 7  # where buffers are finite (buffers.py)
 KIND_SHIFT, INDEX_SHIFT = 60, 30
 MASK = (1 << 30) - 1
 
@@ -24,7 +25,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK = range(8)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -63,8 +64,9 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
-) = range(21)
-N_REGISTERS = 21
+    R_FREE_COPIES,
+) = range(22)
+N_REGISTERS = 22
 
 # columns of Fixed.task
 (
@@ -103,7 +105,7 @@ ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION, SINKS = range(7)
 ROUTER_FIRST, ROUTER_END, ADDED = range(3)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
-FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
+FLIT_BITS, FLIT_PS, HOP_PS, ROOM = range(4)  # Fixed.wire, by kind of link; room in flits
 CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
 L_BITS, L_OFFSET, L_CODING = range(3)  # Fixed.linear (width of a sum, offset in stage_sums, coding)
 U_CORE, U_PS = range(2)  # Fixed.used_core
@@ -121,7 +123,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-) = range(12)  # Fixed.service
+    BOUNDED,  # 1: some link has a finite buffer (hot.buffers)
+) = range(13)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -171,6 +174,34 @@ N_MESSAGE = 10
 ) = range(11)  # progress of a task, and its counts
 N_PROGRESS = 11
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
+
+# columns of State.buffer, by link: the copies that wait for it, and the buffer at its end
+(
+    B_FIRST,  # copies that wait, in order; -1: none
+    B_LAST,
+    B_BUSY,  # 1: a message is being taken over the link
+    B_STARTED,  # when one was last
+    B_HELD,  # flits in the buffer, of messages on their way into it too
+    B_HIGH,
+    B_STALLED,  # ps that a message waited for room and nothing else
+    B_WAITING,  # messages that wait for the link
+    B_MOST_WAITING,
+) = range(9)
+N_BUFFER = 9
+# State.copies: a message at a node of its tree, from when it waits for the node's link to when it
+# leaves the buffer behind it
+(
+    Y_MESSAGE,
+    Y_NODE,
+    Y_ABOVE,  # the copy it was made of, which stands in the buffer before; -1 at the source
+    Y_NEXT,  # behind it in the same queue
+    Y_LEFT,  # copies to be made of it that have not gone yet
+    Y_SINCE,  # when it came
+    Y_FLITS,  # that it takes in the buffer
+    Y_TASK,  # that sends it
+) = range(8)
+N_COPY = 8
+IN_LINE, MOST_IN_LINE = range(2)  # State.line, by core: messages that it is not done with
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -245,4 +276,9 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
+    # where buffers are finite, else without rows
+    buffer: np.ndarray  # [link, N_BUFFER]
+    copies: np.ndarray  # [room, N_COPY]
+    copies_free: np.ndarray
+    line: np.ndarray  # [core, 2]
     trace: np.ndarray  # [rows, 8]; no rows: no trace
