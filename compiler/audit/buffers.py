@@ -22,17 +22,22 @@ def check_buffers(program: Program) -> None:
     t, chip = program.tables, program.chip
     parent = parent_of_node(t)
     largest = largest_messages(program)[tree_of_node(t, parent)]
+    small: dict[str, str] = {}
     for kind, name in enumerate(LINKS):
         link = chip.links[name]
         bits = int(largest[t.link_kind[t.node_link] == kind].max(initial=0))
         flits = -(-bits // link.flit_bits)
         if 0 < link.buffer_flits < flits:
-            raise DoesNotFit(
-                f"{name} links have buffers of {link.buffer_flits} flits; messages are stored "
-                f"whole, and the largest one has {bits} bits: {flits} flits",
-                where=f"link.{name}.buffer_flits of {chip.name}",
-                fix=f"--set link.{name}.buffer_flits={flits} (0: unbounded)",
+            small[f"link.{name}.buffer_flits={flits}"] = (
+                f"buffers of {name} links hold {link.buffer_flits} flits, and a message of {bits} "
+                f"bits has {flits}"
             )
+    if small:
+        raise DoesNotFit(
+            f"messages are stored whole: {'; '.join(small.values())}",
+            where=f"links of {chip.name}",
+            fix=" ".join(f"--set {least}" for least in small) + " (0: unbounded)",
+        )
     links = circle(t.node_link, parent)
     if links:
         raise BadInput(
@@ -65,7 +70,8 @@ def largest_messages(program: Program) -> I64:
 
 def _of(index: NDArray[np.integer], table: Sequence[int]) -> I64:
     """table[index]; 0 for an index of -1."""
-    return np.array([*table, 0], np.int64)[index]
+    values: I64 = np.array([*table, 0], np.int64)[index]
+    return values
 
 
 def named(program: Program, links: Sequence[int]) -> list[str]:

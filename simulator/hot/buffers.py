@@ -132,7 +132,7 @@ def start_first(f, s, link, now):
     queue[h.B_HELD] += flits
     queue[h.B_STALLED] += start - ready
     queue[h.B_WAITING] -= times
-    copy[h.Y_FLITS] = flits
+    copy[h.Y_FLITS], copy[h.Y_ABOVE] = flits, h.NONE  # the event below knows it
     what = (h.FREED << h.KIND_SHIFT) | ((link + 1) << h.INDEX_SHIFT) | (above + 1)
     schedule(reg, s.heap, free, h.NONE, what)
     copy[h.Y_LEFT] = f.node[node, h.LAST_CHILD] - f.node[node, h.FIRST_CHILD]
