@@ -287,9 +287,7 @@ def stop(f, s, margin):
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
-    room = min(
-        reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_COPIES]
-    )
+    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW

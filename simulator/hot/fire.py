@@ -17,6 +17,7 @@ from simulator.hot.jit import inner
 from simulator.hot.moves import cross, intake, next_tie, record, schedule, schedule_turn
 from simulator.hot.rows import tile_sums
 
+
 @inner
 def join_wave(reg, wave, time, tie, node, m):
     """A message stands at its root, or is for its own core alone: it goes with its step's wave."""

@@ -1,46 +1,21 @@
 """Finite link buffers change times, and nothing else; buffers never full change nothing at all."""
 
-import json
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from compiler.accounting import counters, tree_facts
-from compiler.audit.buffers import largest_messages
-from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.pipeline import compile_model
 from hw_models.events import LINKS
 from simulator.counters import buffers_of, check_conservation, snapshot
 from simulator.drive import Simulation
 from tests import experts
+from tests.buffers import smallest, with_buffers
 from tests.small import assert_equal, decoded, prefilled, reference
 from tests.spiking import affine, fired, lif, random_spikes, written
 from tests.tiny import TINY, tiny
 
 CODINGS = ("ternary", "bitwise", "graded")
 TEXT = (3, 17, 17, 8, 0, 19)
-
-
-def smallest(program):
-    """Every buffer as large as the largest message that comes."""
-    t = program.tables
-    largest = largest_messages(program)[tree_of_node(t, parent_of_node(t))]
-    bits = [int(largest[t.link_kind[t.node_link] == k].max(initial=1)) for k in range(len(LINKS))]
-    return {
-        name: -(-most // program.chip.links[name].flit_bits)
-        for name, most in zip(LINKS, bits, strict=True)
-    }
-
-
-def with_buffers(program, flits):
-    """The same program on links with buffers of so many flits, by kind."""
-    chip = json.loads(program.chip_text)
-    for name, most in flits.items():
-        chip["link"][name]["buffer_flits"] = most
-    found = replace(program, chip_text=json.dumps(chip))
-    assert all(found.chip.links[name].buffer_flits == most for name, most in flits.items())
-    return found
 
 
 LARGE = dict.fromkeys(LINKS, 10**12)

@@ -65,7 +65,9 @@ class SlowLinks:
         if not self.children(copy.node):
             return copy.stands
         wanted = len(self.children(copy.node))
-        starts = [c.start + c.flits * self.link(c).flit_ps for c in copy.below if c.start is not None]
+        starts = [
+            c.start + c.flits * self.link(c).flit_ps for c in copy.below if c.start is not None
+        ]
         return max(starts) if len(starts) == wanted else None
 
     def run(self, sent):
