@@ -18,12 +18,10 @@ def ring(values: int = 20) -> Program:
     before y, and the other two are turned by hand. Buffers hold one message."""
     story = stage()
     actors(story, **{name: (*at, 0) for name, at in CORNERS.items()})
-    actors(story, **{f"at {name}": (*at, 1) for name, at in CORNERS.items() if name != "a"})
+    actors(story, **{f"at {name}": (*at, 0) for name, at in CORNERS.items()})
     story.send("norm", "value", *CORNERS)
-    for name, to in ("a", "c"), ("b", "d"), ("d", "b"):
+    for name, to in zip("abcd", "cdab", strict=True):
         story.send(name, "value", f"at {to}", n=values)
-    actors(story, **{"at a": (0, 0, 0)})
-    story.send("c", "value", "at a", n=values)
     program = story._program(chip())
     t, mesh = program.tables, program.mesh
     links, kinds = {}, {}

@@ -1,4 +1,4 @@
-"""Links with finite buffers: a message starts when the buffer at the link's far end has room for it.
+"""Links with finite buffers: a message starts when the buffer at the link's end has room for it.
 
 A message of f flits takes f flits of that buffer from its start until the last copy that is made
 of it has gone over its own link (at a tree's end: until it stands there, for cores take in without

@@ -1,4 +1,4 @@
-"""What tasks that fire, messages that hop and finite buffers do alike: add an event, take a link."""
+"""What firing tasks, hopping messages and finite buffers do alike: add an event, take a link."""
 
 from simulator.hot import state as h
 from simulator.hot.heap import push
