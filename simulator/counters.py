@@ -65,7 +65,7 @@ def buffers_of(program: Program, state: State) -> Buffers | None:
         return None
     t, found = program.tables, {}
     for kind, name in enumerate(LINKS):
-        mine = state.buffer[t.link_kind == kind]
+        mine = state.link[t.link_kind == kind]
         if mine.size:
             found[name] = BufferUse(
                 program.chip.links[name].buffer_flits,
@@ -75,6 +75,6 @@ def buffers_of(program: Program, state: State) -> Buffers | None:
     entries = t.node_link[t.tree_root[t.tree_root >= 0]]
     return Buffers(
         found,
-        injection_high_water=int(state.buffer[entries, B_MOST_WAITING].max(initial=0)),
-        ejection_high_water=int(state.line[:, MOST_IN_LINE].max(initial=0)),
+        injection_high_water=int(state.link[entries, B_MOST_WAITING].max(initial=0)),
+        ejection_high_water=int(state.core[:, MOST_IN_LINE].max(initial=0)),
     )

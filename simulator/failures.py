@@ -95,7 +95,7 @@ def error_of(program: Program, state: State) -> SpikeloomError:
 def stuck(program: Program, state: State) -> Bug:
     """Messages wait for room in buffers, and nothing can happen any more: who waits for whom."""
     waits = np.ones(state.copies.shape[0], bool)
-    waits[state.copies_free[: state.reg[hot.R_FREE_COPIES]]] = False
+    waits[state.copies[: state.reg[hot.R_FREE_COPIES], hot.Y_FREE]] = False
     copies = state.copies[waits]
     number = np.cumsum(waits) - 1
     above = np.where(copies[:, hot.Y_ABOVE] < 0, -1, number[copies[:, hot.Y_ABOVE]])

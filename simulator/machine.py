@@ -116,7 +116,6 @@ def fixed_arrays(
                 barrier_ps,
                 values,
                 waves and barrier_ps > 0 and not chip.bounded,
-                chip.bounded,
             ],
             np.int64,
         ),
@@ -126,6 +125,7 @@ def fixed_arrays(
         condition=_condition_table(program),
         array=array_constants(program),
         cell=cell,
+        bounded=1 if chip.bounded else None,
     )
 
 
@@ -266,10 +266,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
-    bounded = int(program.chip.bounded)
+    bounded = fixed.bounded is not None
     reg[h.R_FREE_COPIES] = room if bounded else UNBOUNDED
-    buffer = _zeros(bounded * t.link_kind.size, h.N_BUFFER)
-    buffer[:, [h.B_FIRST, h.B_STARTED]] = -1
+    links = _zeros(t.link_kind.size, h.N_LINK_BOUNDED if bounded else h.N_LINK)
+    links[:, [c for c in (h.B_FIRST, h.B_STARTED) if bounded]] = -1
+    copies = _zeros(bounded * room, h.N_COPY)
+    copies[:, h.Y_FREE] = np.arange(len(copies))
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
@@ -289,8 +291,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         heap=_zeros(room, 3),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
-        link=_zeros(t.link_kind.size, 2),
-        core=_zeros(program.host_core + 1, 3),
+        link=links,
+        core=_zeros(program.host_core + 1, h.N_CORE_BOUNDED if bounded else h.N_CORE),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
         values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
@@ -318,10 +320,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
-        buffer=buffer,
-        copies=_zeros(bounded * room, h.N_COPY),
-        copies_free=np.arange(bounded * room),
-        line=_zeros(bounded * (program.host_core + 1), 2),
+        copies=copies,
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
@@ -375,11 +374,14 @@ def enlarged(state: State) -> State:
         ("message_free", h.R_FREE),
         ("values_free", h.R_FREE_VALUES),
         ("parked_free", h.R_FREE_PARKED),
-        *((("copies_free", h.R_FREE_COPIES),) if state.copies.size else ()),
     ):
         count = int(reg[register])
         added = np.arange(room, 2 * room)
         kept = getattr(state, name)[:count]
         grown[name] = np.concatenate([kept, added, _zeros(room - count)])
         reg[register] = count + room
+    if state.copies.size:
+        count = int(reg[h.R_FREE_COPIES])
+        grown["copies"][count : count + room, h.Y_FREE] = np.arange(room, 2 * room)
+        reg[h.R_FREE_COPIES] = count + room
     return state._replace(reg=reg, **grown)

@@ -17,7 +17,7 @@ from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
     *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
-    *("parked", "parked_free", "copies", "copies_free"),
+    *("parked", "parked_free", "copies"),
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
@@ -126,8 +126,8 @@ def _check_buffers(fixed: Fixed, state: State, fresh: State, used: np.ndarray) -
         _hold("reg", state.reg[h.R_FREE_COPIES] == fresh.reg[h.R_FREE_COPIES])
         return
     _hold("reg", 0 <= state.reg[h.R_FREE_COPIES] <= room)
-    free = state.copies_free[: state.reg[h.R_FREE_COPIES]]
-    _hold("copies_free", free >= 0, free < room, np.unique(free).size == free.size)
+    free = state.copies[: state.reg[h.R_FREE_COPIES], h.Y_FREE]
+    _hold("copies", free >= 0, free < room, np.unique(free).size == free.size)
     kept = np.ones(room, bool)
     kept[free] = False
     kind, index, c = _events(state)
@@ -158,8 +158,8 @@ def _check_buffers(fixed: Fixed, state: State, fresh: State, used: np.ndarray) -
 
 def _waiting(fixed: Fixed, state: State, kept: np.ndarray) -> np.ndarray:
     """Copies in the queues of links; these end, and none holds a copy twice, or of another link."""
-    ends = state.buffer[:, [h.B_FIRST, h.B_LAST]]
-    _hold("buffer", ends >= -1, ends < len(kept))
+    ends = state.link[:, [h.B_FIRST, h.B_LAST]]
+    _hold("link", ends >= -1, ends < len(kept))
     found: list[int] = []
     for link in np.flatnonzero(ends[:, 0] >= 0).tolist():
         c = int(ends[link, 0])
@@ -169,7 +169,7 @@ def _waiting(fixed: Fixed, state: State, kept: np.ndarray) -> np.ndarray:
             _hold("copies", fixed.node[state.copies[c, h.Y_NODE], h.LINK] == link)
             found.append(c)
             c = int(state.copies[c, h.Y_NEXT])
-        _hold("buffer", found[-1] == ends[link, 1])
+        _hold("link", found[-1] == ends[link, 1])
     return np.array(found, np.int64)
 
 
@@ -214,8 +214,8 @@ def _check_progress(state: State, fresh: State, started: int) -> None:
     _hold("progress", state.progress[:, h.SYMBOL] >= h.ALL)
     _hold("stage_token", state.stage_token < max(1, started))
     _hold("stage_left", state.stage_left >= 0, state.stage_left <= state.stage_all[:, None])
-    for name in ("link", "core"):
-        _hold(name, getattr(state, name) >= 0)
+    _hold("link", state.link[:, [h.FREE, h.FLITS]] >= 0)
+    _hold("core", state.core >= 0)
 
 
 def _check_turns(state: State, started: int) -> None:

@@ -18,10 +18,10 @@ from simulator.hot.moves import cross, intake, record, schedule
 
 
 @inner
-def new_copy(reg, copies, copies_free, m, node, above, task):
+def new_copy(reg, copies, m, node, above, task):
     """A message is to be taken over a node's link."""
     reg[h.R_FREE_COPIES] -= 1
-    c = copies_free[reg[h.R_FREE_COPIES]]
+    c = copies[reg[h.R_FREE_COPIES], h.Y_FREE]
     copies[c, h.Y_MESSAGE], copies[c, h.Y_NODE], copies[c, h.Y_ABOVE] = m, node, above
     copies[c, h.Y_NEXT], copies[c, h.Y_LEFT], copies[c, h.Y_TASK] = h.NONE, 0, task
     return c
@@ -37,7 +37,7 @@ def moved(f, s, kind, index, m, now):
     SERVED  a core (index) is done with m messages
     """
     if kind == h.SERVED:
-        s.line[index, h.IN_LINE] -= m
+        s.core[index, h.IN_LINE] -= m
         s.reg[h.R_EVENTS] -= 1  # links without an end have none of these
         return
     first, end = int64(0), int64(1)
@@ -52,20 +52,20 @@ def moved(f, s, kind, index, m, now):
         c = m
         if kind == h.STAND:
             of = s.copies[m, h.Y_MESSAGE]
-            c = new_copy(s.reg, s.copies, s.copies_free, of, i, m, h.NONE)
+            c = new_copy(s.reg, s.copies, of, i, m, h.NONE)
         if kind != h.FREED:
-            link = join(f.node, s.buffer, s.copies, s.message, c, now)
+            link = join(f.node, s.link, s.copies, s.message, c, now)
         elif i == 0:
             link = index - 1
             if link >= 0:
-                s.buffer[link, h.B_BUSY] = 0
+                s.link[link, h.B_BUSY] = 0
         else:
-            link = gone(f.node, s.reg, s.buffer, s.copies, s.copies_free, m - 1, now)
+            link = gone(f.node, s.reg, s.link, s.copies, m - 1, now)
         if link >= 0:
             start_first(f, s, link, now)
             if kind == h.JOIN:
-                waiting = s.buffer[link, h.B_WAITING]
-                s.buffer[link, h.B_MOST_WAITING] = max(s.buffer[link, h.B_MOST_WAITING], waiting)
+                waiting = s.link[link, h.B_WAITING]
+                s.link[link, h.B_MOST_WAITING] = max(s.link[link, h.B_MOST_WAITING], waiting)
 
 
 @inner
@@ -78,21 +78,21 @@ def arrive_whole(f, s, node, m, now):
 
 
 @inner
-def join(node, buffer, copies, message, c, now):
+def join(node, links, copies, message, c, now):
     """A copy waits for its link, behind those that came before it; returns the link."""
     link = node[copies[c, h.Y_NODE], h.LINK]
     copies[c, h.Y_SINCE] = now
-    if buffer[link, h.B_FIRST] < 0:
-        buffer[link, h.B_FIRST] = c
+    if links[link, h.B_FIRST] < 0:
+        links[link, h.B_FIRST] = c
     else:
-        copies[buffer[link, h.B_LAST], h.Y_NEXT] = c
-    buffer[link, h.B_LAST] = c
-    buffer[link, h.B_WAITING] += message[copies[c, h.Y_MESSAGE], h.M_TIMES]
+        copies[links[link, h.B_LAST], h.Y_NEXT] = c
+    links[link, h.B_LAST] = c
+    links[link, h.B_WAITING] += message[copies[c, h.Y_MESSAGE], h.M_TIMES]
     return link
 
 
 @inner
-def gone(node, reg, buffer, copies, copies_free, c, now):
+def gone(node, reg, links, copies, c, now):
     """One of the copies made of c has gone; the last one clears c's room: the link before it is
     returned, else -1."""
     if c < 0:
@@ -101,10 +101,10 @@ def gone(node, reg, buffer, copies, copies_free, c, now):
     if copies[c, h.Y_LEFT]:
         return int64(-1)
     link = node[copies[c, h.Y_NODE], h.LINK]
-    if buffer[link, h.B_STARTED] < now:  # what starts now finds the room of all that leaves now
-        buffer[link, h.B_HIGH] = max(buffer[link, h.B_HIGH], buffer[link, h.B_HELD])
-    buffer[link, h.B_HELD] -= copies[c, h.Y_FLITS]
-    copies_free[reg[h.R_FREE_COPIES]] = c
+    if links[link, h.B_STARTED] < now:  # what starts now finds the room of all that leaves now
+        links[link, h.B_HIGH] = max(links[link, h.B_HIGH], links[link, h.B_HELD])
+    links[link, h.B_HELD] -= copies[c, h.Y_FLITS]
+    copies[reg[h.R_FREE_COPIES], h.Y_FREE] = c
     reg[h.R_FREE_COPIES] += 1
     return link
 
@@ -112,7 +112,7 @@ def gone(node, reg, buffer, copies, copies_free, c, now):
 @inner
 def start_first(f, s, link, now):
     """The first that waits for a link starts, if the link is free and its buffer has room."""
-    reg, queue = s.reg, s.buffer[link]
+    reg, queue = s.reg, s.link[link]
     c = queue[h.B_FIRST]
     if c < 0 or queue[h.B_BUSY]:
         return
@@ -123,9 +123,9 @@ def start_first(f, s, link, now):
     flits = min(times * ((bits + width - 1) // width), room)
     if queue[h.B_HELD] + flits > room:
         return
-    ready = max(copy[h.Y_SINCE], s.link[link, h.FREE])
+    ready = max(copy[h.Y_SINCE], queue[h.FREE])
     start, arrive = cross(f.wire, s.link, link, kind, bits, times, now)
-    free = s.link[link, h.FREE]
+    free = queue[h.FREE]
     reg[h.R_QUIET] = max(reg[h.R_QUIET], free)
     queue[h.B_FIRST], queue[h.B_BUSY], queue[h.B_STARTED] = copy[h.Y_NEXT], 1, start
     queue[h.B_HIGH] = max(queue[h.B_HIGH], queue[h.B_HELD])
@@ -162,7 +162,7 @@ def wait_in_line(f, s, sink, m, now):
     own = f.tree[row[h.M_TREE], h.SOURCE] == core and (kind == h.PARTIAL or kind == h.VALUE)
     if own or end <= now:
         return
-    line, times = s.line[core], min(row[h.M_TIMES], h.MASK)
+    line, times = s.core[core], min(row[h.M_TIMES], h.MASK)
     line[h.IN_LINE] += times
     line[h.MOST_IN_LINE] = max(line[h.MOST_IN_LINE], line[h.IN_LINE])
     what = (h.SERVED << h.KIND_SHIFT) | (core << h.INDEX_SHIFT) | times

@@ -232,7 +232,7 @@ def arrive(f, s, first, end, one, m, now):
             taken = message[h.M_VALUE]
             free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
             occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
-        if f.service[h.BOUNDED]:
+        if f.bounded is not None:
             wait_in_line(f, s, sink, m, now)
         drop_reference(s, m)
         if taken:
@@ -281,13 +281,15 @@ def stop(f, s, margin):
     if reg[h.R_READY]:
         return h.READY
     if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
-        if reg[h.R_FREE_COPIES] < s.copies.shape[0]:
+        if f.bounded is not None and reg[h.R_FREE_COPIES] < s.copies.shape[0]:
             return h.STUCK
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
-    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_COPIES])
+    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    if f.bounded is not None:
+        room = min(room, reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
@@ -349,16 +351,16 @@ def loop(f, s, task, token, now, margin, most):
         reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
             hop(f, s, index, m, now)
-        elif kind == h.ARRIVE:
-            task = arrive(f, s, first, end, -1 if taking else index, m, now)
         elif kind == h.RELEASE:
             task = index
             release(f, s, task, now)
         elif kind == h.TURN:
             task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
             continue
-        else:
+        elif f.bounded is not None and kind > h.TURN:
             moved(f, s, kind, index, m, now)
+        else:
+            task = arrive(f, s, first, end, -1 if taking else index, m, now)
         if task >= 0:
             token = due(f, s, task)
             if token >= 0 and f.service[h.BARRIER_PS]:

@@ -54,8 +54,8 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
             join_wave(reg, s.wave, time, tie, root, m)
         return
     s.tree_sent[tree, kind] += times
-    if f.service[h.BOUNDED]:  # it waits for the link, and then for room
-        c = new_copy(reg, s.copies, s.copies_free, m, root, h.NONE, task)
+    if f.bounded is not None:  # it waits for the link, and then for room
+        c = new_copy(reg, s.copies, m, root, h.NONE, task)
         schedule(reg, s.heap, time, tie, (h.JOIN << h.KIND_SHIFT) | c)
         return
     link = f.node[root, h.LINK]

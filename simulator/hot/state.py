@@ -123,8 +123,7 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-    BOUNDED,  # 1: some link has a finite buffer (hot.buffers)
-) = range(13)  # Fixed.service
+) = range(12)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -142,10 +141,24 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 ) = range(11)
 
 # columns of State tables
-FREE, FLITS = range(2)  # link: ps when free, flits carried
+FREE, FLITS = range(2)  # link: ps when free, flits carried, and where buffers are finite:
+(
+    B_FIRST,  # copies that wait for it, in order; -1: none
+    B_LAST,
+    B_BUSY,  # 1: a message is being taken over it
+    B_STARTED,  # when one was last
+    B_HELD,  # flits in the buffer at its end, of messages on their way into it too
+    B_HIGH,
+    B_STALLED,  # ps that a message waited for room and nothing else
+    B_WAITING,  # messages that wait for it
+    B_MOST_WAITING,
+) = range(2, 11)
+N_LINK, N_LINK_BOUNDED = 2, 11
 W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
 N_WAVE = 4
 C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
+IN_LINE, MOST_IN_LINE = 3, 4  # where buffers are finite: messages that it is not done with
+N_CORE, N_CORE_BOUNDED = 3, 5
 (
     M_TREE,
     M_CLASS,
@@ -175,19 +188,6 @@ N_MESSAGE = 10
 N_PROGRESS = 11
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
 
-# columns of State.buffer, by link: the copies that wait for it, and the buffer at its end
-(
-    B_FIRST,  # copies that wait, in order; -1: none
-    B_LAST,
-    B_BUSY,  # 1: a message is being taken over the link
-    B_STARTED,  # when one was last
-    B_HELD,  # flits in the buffer, of messages on their way into it too
-    B_HIGH,
-    B_STALLED,  # ps that a message waited for room and nothing else
-    B_WAITING,  # messages that wait for the link
-    B_MOST_WAITING,
-) = range(9)
-N_BUFFER = 9
 # State.copies: a message at a node of its tree, from when it waits for the node's link to when it
 # leaves the buffer behind it
 (
@@ -199,9 +199,9 @@ N_BUFFER = 9
     Y_SINCE,  # when it came
     Y_FLITS,  # that it takes in the buffer
     Y_TASK,  # that sends it
-) = range(8)
-N_COPY = 8
-IN_LINE, MOST_IN_LINE = range(2)  # State.line, by core: messages that it is not done with
+    Y_FREE,  # of the first R_FREE_COPIES rows: a free row
+) = range(9)
+N_COPY = 9
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -237,6 +237,9 @@ class Fixed(NamedTuple):
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
     # [row block, column, neuron] per tile
     cell: np.ndarray
+    # 1: some link has a finite buffer (hot.buffers). None is known when kernels are compiled: they
+    # are another machine code then, which has nothing of it
+    bounded: int | None
 
 
 class State(NamedTuple):
@@ -276,9 +279,5 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
-    # where buffers are finite, else without rows
-    buffer: np.ndarray  # [link, N_BUFFER]
-    copies: np.ndarray  # [room, N_COPY]
-    copies_free: np.ndarray
-    line: np.ndarray  # [core, 2]
+    copies: np.ndarray  # [room, N_COPY]; no rows where buffers are without an end
     trace: np.ndarray  # [rows, 8]; no rows: no trace

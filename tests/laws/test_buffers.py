@@ -72,8 +72,8 @@ def alike(free, inputs, **options):
         assert simulation.found.logits_ps == wanted.found.logits_ps
         assert (simulation.events, simulation.steps) == (wanted.events, wanted.steps)
         for name in ("core", "link", "progress", "got", "tree_sent", "sink_got"):
-            same = getattr(simulation.state, name), getattr(wanted.state, name)
-            np.testing.assert_array_equal(*same, name)
+            found, other = getattr(simulation.state, name), getattr(wanted.state, name)
+            np.testing.assert_array_equal(found[:, : other.shape[1]], other, name)
     np.testing.assert_array_equal(traced, told)
     return use
 

@@ -82,7 +82,7 @@ def agree(program, tokens, monkeypatch, **options):
     slow = SlowLinks(t, links)
     slow.run(sent)
     assert stands == slow.stands
-    buffer = simulation.state.buffer
+    buffer = simulation.state.link
     for link, found in slow.links.items():
         seen = buffer[link, [h.B_HIGH, h.B_STALLED, h.B_MOST_WAITING]].tolist()
         entry = link in t.node_link[t.tree_root[t.tree_root >= 0]]
@@ -93,7 +93,7 @@ def agree(program, tokens, monkeypatch, **options):
     for core in {core for core, *_ in stays}:
         mine = [stay for stay in stays if stay[0] == core]
         most = max(sum(n for _, came, end, n in mine if came <= now < end) for _, now, _, _ in mine)
-        assert simulation.state.line[core].tolist() == [0, most]
+        assert simulation.state.core[core, [h.IN_LINE, h.MOST_IN_LINE]].tolist() == [0, most]
     return simulation, slow
 
 
@@ -208,7 +208,7 @@ def under_way(most=400):
     for token, *_ in simulation.advance():
         events += token < 0
         state = simulation.state
-        waits = state.buffer[:, h.B_FIRST].max() >= 0
+        waits = state.link[:, h.B_FIRST].max() >= 0
         if events >= most and waits and not state.reg[h.R_READY]:
             return simulation, Simulation(program, in_flight=6).state
     raise AssertionError("it is over")
@@ -224,23 +224,24 @@ def event(state, kind, change):
 
 
 def a_copy(state, column, value):
-    state.copies[state.buffer[:, h.B_FIRST].max(), column] = value
+    state.copies[state.link[:, h.B_FIRST].max(), column] = value
 
 
 FORGED = {
     "copies: more to come than comes": ("copies", lambda s: s.copies.__setitem__(
         (slice(None), h.Y_LEFT), s.copies[:, h.Y_LEFT] + 1)),
     "copies: a node beyond": ("copies", lambda s: a_copy(s, h.Y_NODE, 1 << 40)),
-    "copies: above a free one": ("copies", lambda s: a_copy(s, h.Y_ABOVE, int(s.copies_free[0]))),
+    "copies: above a free one": (
+        "copies", lambda s: a_copy(s, h.Y_ABOVE, int(s.copies[0, h.Y_FREE]))),
     "copies: a queue that bites its tail": (
-        "copies", lambda s: a_copy(s, h.Y_NEXT, int(s.buffer[:, h.B_FIRST].max()))),
+        "copies", lambda s: a_copy(s, h.Y_NEXT, int(s.link[:, h.B_FIRST].max()))),
     "copies: a message beyond": ("copies", lambda s: a_copy(s, h.Y_MESSAGE, 1 << 40)),
-    "copies_free: one twice": (
-        "copies_free", lambda s: s.copies_free.__setitem__(0, s.copies_free[1])),
-    "buffer: a first beyond": (
-        "buffer", lambda s: s.buffer.__setitem__((0, h.B_FIRST), 1 << 40)),
-    "buffer: another last": (
-        "buffer", lambda s: s.buffer.__setitem__((slice(None), h.B_LAST), 0)),
+    "copies: one free twice": (
+        "copies", lambda s: s.copies.__setitem__((0, h.Y_FREE), s.copies[1, h.Y_FREE])),
+    "link: a first beyond": (
+        "link", lambda s: s.link.__setitem__((0, h.B_FIRST), 1 << 40)),
+    "link: another last": (
+        "link", lambda s: s.link.__setitem__((slice(None), h.B_LAST), 0)),
     "heap: a freed copy beyond": ("heap", lambda s: event(s, h.FREED, 1 << 29)),
     "heap: a copy stands elsewhere": (
         "heap", lambda s: event(s, h.STAND, 1 << h.INDEX_SHIFT)),
