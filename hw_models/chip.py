@@ -83,7 +83,7 @@ class Link:
     flit_bits: PositiveBits
     flit_ps: PositivePicoseconds
     hop_ps: PositivePicoseconds
-    buffer_flits: Count  # 0 = unbounded
+    buffer_flits: Count  # where the link ends; 0 = unbounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,11 @@ class Chip:
     text: str = ""
     all_in: bool = False  # the single cost holds everything, static power too
     array: Array | None = None  # cores are crossbars
+
+    @property
+    def bounded(self) -> bool:
+        """Whether some link has a buffer with an end."""
+        return any(link.buffer_flits for link in self.links.values())
 
 
 @dataclass(frozen=True, slots=True)

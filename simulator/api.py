@@ -22,6 +22,7 @@ from kernels.coding import density
 from simulator.analog import analog_error, exact
 from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with, placed
 from simulator.checkpoint import resume as resumed
+from simulator.counters import buffers_of
 from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.phases import UNDER_WAY, Progress, run_steps, run_text
@@ -267,6 +268,7 @@ def _result(
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
         sync=simulation.sync,
+        buffers=buffers_of(program, simulation.state),
         **said,
     )
 

@@ -71,6 +71,7 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         analog=run.analog,
         workload=run.workload,
         trace=run.trace,
+        buffers=run.buffers,
     )
 
 

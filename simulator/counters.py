@@ -7,16 +7,21 @@ from compiler.program import Program
 from hw_models.errors import Bug
 from hw_models.events import LINKS, MESSAGES
 from simulator.hot.state import (
+    B_HIGH,
+    B_MOST_WAITING,
+    B_STALLED,
     CONVERTED,
     DRIVEN,
     FIRED,
     FLITS,
+    MOST_IN_LINE,
     R_STEPS,
     READS,
     RING,
     ROWS,
     State,
 )
+from simulator.result import Buffers, BufferUse
 
 
 def snapshot(state: State) -> Snapshot:
@@ -54,3 +59,24 @@ def check_conservation(program: Program, facts: TreeFacts, state: State) -> None
         carried = int(state.link[kinds == kind, FLITS].sum())
         if carried != int(flits[:, kind].sum()):
             raise Bug(f"{name} links carried {carried} flits, {int(flits[:, kind].sum())} sent")
+
+
+def buffers_of(program: Program, state: State) -> Buffers | None:
+    """High-water marks and stalls of a run; None where no buffer has an end."""
+    if not program.chip.bounded:
+        return None
+    t, found = program.tables, {}
+    for kind, name in enumerate(LINKS):
+        mine = state.link[t.link_kind == kind]
+        if mine.size:
+            found[name] = BufferUse(
+                program.chip.links[name].buffer_flits,
+                int(mine[:, B_HIGH].max()),
+                int(mine[:, B_STALLED].sum()),
+            )
+    entries = t.node_link[t.tree_root[t.tree_root >= 0]]
+    return Buffers(
+        found,
+        injection_high_water=int(state.link[entries, B_MOST_WAITING].max(initial=0)),
+        ejection_high_water=int(state.core[:, MOST_IN_LINE].max(initial=0)),
+    )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.activity import Activity
+from compiler.audit.buffers import check_buffers
 from compiler.audit.tables import check_tables
 from compiler.conditions import first_of
 from compiler.graph import Gla, Population, Residual, Router, SpikeInput, Stage, feeds
@@ -23,7 +24,7 @@ from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
 from simulator.encode import encode
-from simulator.failures import check_finished, error_of, place_of, too_many_in_flight
+from simulator.failures import check_finished, error_of, place_of, stuck, too_many_in_flight
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
@@ -101,7 +102,9 @@ class Simulation:
         self.sync: Sync = sync or program.chip.sync
         self.keep_sums, self.workload = keep_sums, workload
         check_tables(program)
-        self._net = net_of(program) if waves and self.sync == "barrier" else None
+        check_buffers(program)
+        waves = waves and self.sync == "barrier" and not program.chip.bounded
+        self._net = net_of(program) if waves else None
         self._scratch = self._net and scratch_of(self._net)
         in_waves = self._net is not None
         self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
@@ -180,7 +183,7 @@ class Simulation:
         reg = self.state.reg
         while (
             reg[hot.R_HEAP] + self._margin > self.state.heap.shape[0]
-            or min(reg[hot.R_FREE], reg[hot.R_FREE_VALUES]) < self._margin
+            or min(reg[[hot.R_FREE, hot.R_FREE_VALUES, hot.R_FREE_COPIES]]) < self._margin
         ):
             self.state = enlarged(self.state)
             reg = self.state.reg
@@ -205,6 +208,8 @@ class Simulation:
                     break
                 if why == hot.ERROR:
                     raise error_of(self.program, self.state)
+                if why == hot.STUCK:
+                    raise stuck(self.program, self.state)
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
                 elif why == hot.WAVE and self._net and self._scratch:

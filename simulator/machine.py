@@ -25,6 +25,8 @@ GROUP = 128
 MOST_IN_FLIGHT = 2048
 """Tokens whose operands and counts are kept at once; more would have to wait for each other."""
 TRACE_ROWS = 1 << 20
+UNBOUNDED = 1 << 60
+"""Flits of a buffer without an end, and copies of messages that may wait where none are kept."""
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -84,6 +86,7 @@ def fixed_arrays(
             [chip.links[k].flit_bits for k in LINKS],
             [chip.links[k].flit_ps for k in LINKS],
             [chip.links[k].hop_ps for k in LINKS],
+            [chip.links[k].buffer_flits or UNBOUNDED for k in LINKS],
         ),
         site=_columns(
             [CODINGS[name].code for name, _ in codings],
@@ -112,7 +115,7 @@ def fixed_arrays(
                 chip.formats["value"].payload_bits,
                 barrier_ps,
                 values,
-                waves and barrier_ps > 0,
+                waves and barrier_ps > 0 and not chip.bounded,
             ],
             np.int64,
         ),
@@ -122,6 +125,7 @@ def fixed_arrays(
         condition=_condition_table(program),
         array=array_constants(program),
         cell=cell,
+        bounded=1 if chip.bounded else None,
     )
 
 
@@ -249,7 +253,8 @@ def margin_of(program: Program) -> int:
     spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
     sinks = int(np.bincount(tree_of_sink(t)).max(initial=0))
-    return spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    most = spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    return 2 * most if program.chip.bounded else most  # a link that is freed is an event, too
 
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
@@ -261,6 +266,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
+    bounded = fixed.bounded is not None
+    reg[h.R_FREE_COPIES] = room if bounded else UNBOUNDED
+    links = _zeros(t.link_kind.size, h.N_LINK_BOUNDED if bounded else h.N_LINK)
+    links[:, [c for c in (h.B_FIRST, h.B_STARTED) if bounded]] = -1
+    copies = _zeros(bounded * room, h.N_COPY)
+    copies[:, h.Y_FREE] = np.arange(len(copies))
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
@@ -280,8 +291,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         heap=_zeros(room, 3),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
-        link=_zeros(t.link_kind.size, 2),
-        core=_zeros(program.host_core + 1, 3),
+        link=links,
+        core=_zeros(program.host_core + 1, h.N_CORE_BOUNDED if bounded else h.N_CORE),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
         values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
@@ -310,6 +321,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
         lazy=_zeros(len(graph.stages), h.N_LAZY),
+        copies=copies,
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
@@ -356,7 +368,7 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "wave", "due", "message", "values", "parked"):
+    for name in ("heap", "wave", "due", "message", "values", "parked", "copies"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (
@@ -369,4 +381,8 @@ def enlarged(state: State) -> State:
         kept = getattr(state, name)[:count]
         grown[name] = np.concatenate([kept, added, _zeros(room - count)])
         reg[register] = count + room
+    if state.copies.size:
+        count = int(reg[h.R_FREE_COPIES])
+        grown["copies"][count : count + room, h.Y_FREE] = np.arange(room, 2 * room)
+        reg[h.R_FREE_COPIES] = count + room
     return state._replace(reg=reg, **grown)

@@ -14,7 +14,7 @@ from simulator.density import Density
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
-from simulator.result import AnalogError, Traced
+from simulator.result import AnalogError, Buffers, Traced
 
 FORMAT: Final = "spikeloom-report-1"
 
@@ -161,6 +161,7 @@ class Report:
     analog: AnalogError | None = None  # what converters and cells of a crossbar changed
     workload: str = "functional"
     trace: Traced | None = None  # what a trace of the run holds
+    buffers: Buffers | None = None  # of links, where some have an end
 
     @property
     def main(self) -> PhaseReport:

@@ -23,6 +23,8 @@ from simulator.tables import (
     LEVEL_NAMES,
     PricedRow,
     baseline_rows,
+    buffer_lines,
+    buffer_rows,
     comparisons,
     error_lines,
     error_rows,
@@ -114,6 +116,7 @@ def _view(
         "rasters": _rasters(report, run, activity),
         "bins": [(colour, _bin(*ends)) for colour, ends in zip(COLOURS, BINS, strict=True)],
         "error": report.analog and (error_rows(report.analog), error_lines(report.analog)),
+        "buffers": report.buffers and (buffer_rows(report.buffers), buffer_lines(report.buffers)),
         "provenance": {key: _words(value) for key, value in provenance.items()},
     }
 

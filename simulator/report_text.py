@@ -11,9 +11,11 @@ from hw_models.cost import Range
 from hw_models.si import change, interval, share, si, whole
 from simulator.paper import Cell
 from simulator.report_data import PhaseReport, Report
-from simulator.result import AnalogError
+from simulator.result import AnalogError, Buffers
 from simulator.tables import (
     baseline_rows,
+    buffer_lines,
+    buffer_rows,
     comparisons,
     error_lines,
     error_rows,
@@ -51,6 +53,9 @@ def render_text(report: Report, console: Console | None = None) -> None:
         lines = (f"{name}: {value}" for name, value in error_lines(report.analog))
         _list(out, "Analog error of the whole run", lines)
     out.print(_events(report))
+    if report.buffers:
+        out.print(_buffers(report.buffers))
+        _list(out, "Queues", (f"{name}: {n}" for name, n in buffer_lines(report.buffers)))
     out.print(_density(report))
     _list(out, "Not priced", _unpriced(report))
     _list(out, "To know before quoting these numbers", report.assumptions)
@@ -186,6 +191,12 @@ def _analog(error: AnalogError) -> Table:
     ]
     columns = ("linear (worst of its layers)", "layers", "RMS of errors", "largest error")
     return _table("Analog error: sums against exact ones, relative to their RMS", columns, rows)
+
+
+def _buffers(buffers: Buffers) -> Table:
+    columns = ("link buffers (whole run)", "flits", "most held", "stalled, all links")
+    title = "Back-pressure: high-water marks, and time that messages waited for room alone"
+    return _table(title, columns, buffer_rows(buffers))
 
 
 def _events(r: Report) -> Table:

@@ -73,6 +73,24 @@ class AnalogError:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferUse:
+    """Buffers at the ends of one kind of link."""
+
+    flits: int  # that one holds; 0: without an end
+    high_water_flits: int  # most that one held
+    stalled_ps: int  # all links added up: a message waited for room, and for nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """What links with finite buffers came to; queues of cores have no end."""
+
+    links: Mapping[str, BufferUse]  # by kind
+    injection_high_water: int  # most messages that waited to leave one core, or the host
+    ejection_high_water: int  # most messages that were at one core, which was not done with them
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """What a trace holds of a run, and what it leaves out; counters know nothing of it.
 
@@ -141,6 +159,7 @@ class Run:
     workload: str = "functional"  # "replay" and "profile" have counts, and no text or outputs
     counts_from: str = ""  # of those: where the counts come from
     trace: Traced | None = None
+    buffers: Buffers | None = None  # None: no buffer of the target has an end
 
     @property
     def winner(self) -> int | None:

@@ -99,7 +99,8 @@ def _summed(rows: I64, core: I64) -> I64:
 class Contention:
     """The links and cores of a program as servers of its spikes.
 
-    Unsupported for a target with multicast: a message would have several ways at once.
+    Unsupported for a target with multicast: a message would have several ways at once; and for one
+    whose link buffers have an end: servers would wait for those after them.
     """
 
     lockstep: Lockstep
@@ -112,6 +113,9 @@ class Contention:
         program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
         if program.chip.abilities.multicast:
             raise Unsupported(f"{program.chip.name} has multicast", where=program.graph.model)
+        if program.chip.bounded:
+            what = f"{program.chip.name} has link buffers with an end"
+            raise Unsupported(what, where=program.graph.model, fix="sbsim run simulates them")
         kinds = [LINKS[kind] for kind in program.tables.link_kind]
         kept = np.flatnonzero(ways.core != program.host_core)
         kept = kept[np.argsort(ways.part[kept], kind="stable")]

@@ -11,21 +11,12 @@ Tasks of an expert know only the tokens that chose it: they count them, and take
 from numba import int64
 
 from simulator.hot import state as h
+from simulator.hot.buffers import moved, wait_in_line
 from simulator.hot.fail import fail
-from simulator.hot.fire import (
-    cross,
-    due,
-    fire,
-    intake,
-    needed,
-    record,
-    schedule,
-    schedule_turn,
-    token_of,
-    turn_of,
-)
+from simulator.hot.fire import due, fire, needed, token_of, turn_of
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
+from simulator.hot.moves import cross, intake, record, schedule, schedule_turn
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
 
 
@@ -241,6 +232,8 @@ def arrive(f, s, first, end, one, m, now):
             taken = message[h.M_VALUE]
             free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
             occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
+        if f.bounded is not None:
+            wait_in_line(f, s, sink, m, now)
         drop_reference(s, m)
         if taken:
             s.got[task, slot] += taken
@@ -288,11 +281,15 @@ def stop(f, s, margin):
     if reg[h.R_READY]:
         return h.READY
     if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+        if f.bounded is not None and reg[h.R_FREE_COPIES] < s.copies.shape[0]:
+            return h.STUCK
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
     room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    if f.bounded is not None:
+        room = min(room, reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
@@ -360,6 +357,8 @@ def loop(f, s, task, token, now, margin, most):
         elif kind == h.TURN:
             task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
             continue
+        elif f.bounded is not None and kind > h.TURN:
+            moved(f, s, kind, index, m, now)
         else:
             task = arrive(f, s, first, end, -1 if taking else index, m, now)
         if task >= 0:
