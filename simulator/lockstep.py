@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from compiler.audit.trees import tree_of_sink
 from compiler.graph import Population, SpikeInput
-from compiler.program import PARTIAL, SPIKE, TILE, Program
+from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import Unsupported
 from kernels.neurons import NEURONS
 from simulator.hot import lockstep as hot
 from simulator.hot.lockstep import Chain, run_chain
+from simulator.lags import lags
 from simulator.spikes import checked
 
 I64 = NDArray[np.int64]
@@ -40,6 +41,7 @@ class Parts:
     core       int64[part]
     first      int64[part] where lo is among all neurons, the host's channels before them
     lag        int64[part] steps of the chip that it is behind the host
+    task       int64[part] that updates its neurons; -1 for the host's
     """
 
     layer: I64
@@ -48,6 +50,7 @@ class Parts:
     core: I64
     first: I64
     lag: I64
+    task: I64
 
     @property
     def size(self) -> I64:
@@ -96,6 +99,7 @@ class Lockstep:
     """
 
     program: Program
+    values: bool = True  # without: only for spikes that are known
     layers: tuple[Population, ...] = field(init=False)
     parts: Parts = field(init=False)
     ways: Ways = field(init=False)
@@ -107,6 +111,9 @@ class Lockstep:
         self.layers = layers = _layers(self.program)
         self.parts = _parts(self.program, layers)
         self.ways = _ways(self.program, layers, self.parts)
+        if not self.values:
+            self.v = self.i = np.zeros(0, np.float32)
+            return
         self._chain = _arrays(self.program, layers, self.parts)
         self.v = self._chain.parameter[hot.V_LEAK].copy()
         self.i = np.zeros_like(self.v)
@@ -170,36 +177,25 @@ def _spike_emits(program: Program, layers: tuple[Population, ...]) -> I64:
 def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
     """Cut at the borders of blocks and of what is sent together."""
     t, stages = program.tables, program.graph.stages
-    emits, lags = _spike_emits(program, layers), _lags(program, layers)
+    emits, behind = _spike_emits(program, layers), lags(program, layers)
     rows: list[tuple[int, ...]] = []
     before = 0
     for k, layer in enumerate((None, *layers)):
         if layer is None:
             host = t.task_core[program.task_names.index("host.embed")]
-            blocks = [(0, int(stages[0].n), int(host))]
+            blocks = [(0, int(stages[0].n), int(host), -1)]
         else:
             tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
             lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
             blocks = sorted(
-                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), strict=True)
+                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), tasks.tolist())
             )
         cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
-        for lo, hi, core in blocks:
+        for lo, hi, core, task in blocks:
             inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})
-            rows += [(k, a, b, core, before + a, lags[k]) for a, b in pairwise(inner)]
+            rows += [(k, a, b, core, before + a, behind[k], task) for a, b in pairwise(inner)]
         before += blocks[-1][1]
     return Parts(*np.array(rows, np.int64).T.copy())
-
-
-def _lags(program: Program, layers: tuple[Population, ...]) -> list[int]:
-    """A layer hears in the step after it was sent to; where sums of its inputs come from other
-    cores, these take a step of their own."""
-    t, lags = program.tables, [0]
-    sums = (t.emit_class == PARTIAL) & (t.tree_root[t.emit_tree] >= 0)
-    travelled = {program.graph.linears[i].name for i in t.task_linear[t.tree_task[t.emit_tree[sums]]]}
-    for layer in layers:
-        lags.append(lags[-1] + 1 + (layer.linear in travelled))
-    return lags
 
 
 def _ways(program: Program, layers: tuple[Population, ...], parts: Parts) -> Ways:
