@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.expected import in_lockstep
 from compiler.graph import feeds
 from compiler.operations import operations
 from compiler.program import Program
@@ -24,7 +25,7 @@ from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop,
 from simulator.checkpoint import resume as resumed
 from simulator.drive import Trajectory
 from simulator.phases import UNDER_WAY, Progress
-from simulator.ran import Ran, in_lockstep, simulated, stepped
+from simulator.ran import Ran, simulated, stepped
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run

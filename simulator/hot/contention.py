@@ -153,7 +153,10 @@ def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
 
 
 @inner
-def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, passed, left, served):  # fmt: skip  # noqa: E501
+def step(
+    f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, passed, left, served,
+    ended,
+):  # fmt: skip
     """When the last member and the last message of a step are done; -1 where it lasts longer than
     keys can tell."""
     mask, longest = (np.int64(1) << shift) - 1, np.int64(1) << (KEY_BITS - shift)
@@ -184,7 +187,7 @@ def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at
                 hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
                 hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
             elif served.size:
-                served[copy] = start
+                served[copy], ended[copy] = start, at[copy]
         end = max(end, free)
         if end >= longest:
             return -1
@@ -215,6 +218,6 @@ def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched
             ends[t] = step(
                 f, fires[t], active[t % max(1, active.shape[0])], fired[t], shift, first, filled,
                 clock, keys, scratch, at, passed[worker], watched.left[lo:hi], watched.served[lo:hi],
-            )
-            watched.stop[lo:hi] = at[: hi - lo]
+                watched.stop[lo:hi],
+            )  # fmt: skip
     return ends
