@@ -24,10 +24,10 @@ from simulator.analog import analog_error, exact
 from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with
 from simulator.checkpoint import resume as resumed
 from simulator.drive import Trajectory
-from simulator.phases import UNDER_WAY, Progress
+from simulator.phases import Progress
 from simulator.ran import Ran, simulated, stepped
 from simulator.reference import compare, numbers_of
-from simulator.result import AnalogError, Phase, Run, SiteActivity
+from simulator.result import AnalogError, Run, SiteActivity
 from simulator.run_folder import write_run
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing

@@ -188,7 +188,7 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
             tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
             lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
             blocks = sorted(
-                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), tasks.tolist())
+                zip(*(x.tolist() for x in (lo, lo + n, t.task_core[tasks], tasks)), strict=True)
             )
         cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
         for lo, hi, core, task in blocks:

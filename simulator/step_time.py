@@ -25,7 +25,8 @@ from hw_models.events import LINKS
 from simulator.hot import contention as hot
 from simulator.hot.contention import KEY_BITS, Watched, step_ends
 from simulator.lockstep import Lockstep, Steps
-from simulator.routes import Roads, StepCosts, roads_of
+from simulator.routes import Roads, roads_of
+from simulator.senders import StepCosts
 
 I64 = NDArray[np.int64]
 
@@ -73,7 +74,9 @@ def contention_free_ps(lockstep: Lockstep, steps: Steps, costs: StepCosts) -> I6
     neurons = on_chip * (parts.hi - parts.lo) * costs.access
     work = fired * per_spike + active * costs.update + neurons
     per_message = np.where(
-        ways.core == lockstep.program.host_core, 0, costs.receive + -(-ways.neurons // costs.lanes) * costs.synop
+        ways.core == lockstep.program.host_core,
+        0,
+        costs.receive + -(-ways.neurons // costs.lanes) * costs.synop,
     )
     of_part = np.zeros((parts.core.size, n_cores), np.int64)
     np.add.at(of_part, (ways.part, ways.core), per_message)

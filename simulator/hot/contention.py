@@ -199,7 +199,7 @@ def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched
     """When the last member and the last message of each step are done: int64[step], or -1 where a
     step lasts longer than keys can tell.
 
-    fires, active   uint8[step, member]; active: who has something to do, no rows where that is free
+    fires, active   uint8[step, member]; active: who has something to do; any row where that is free
     fired           int64[step, part] how many fire
     shift           bits that tell the copies of a step apart
     n_stops, n_copies   of the step with most: stops that copies pass, and copies
@@ -215,9 +215,9 @@ def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched
             lo = hi = 0
             if watched.begin.size:
                 lo, hi = watched.begin[t], watched.begin[t + 1]
+            left, served, ended = watched.left[lo:hi], watched.served[lo:hi], watched.stop[lo:hi]
             ends[t] = step(
-                f, fires[t], active[t % max(1, active.shape[0])], fired[t], shift, first, filled,
-                clock, keys, scratch, at, passed[worker], watched.left[lo:hi], watched.served[lo:hi],
-                watched.stop[lo:hi],
+                f, fires[t], active[t % active.shape[0]], fired[t], shift, first, filled, clock,
+                keys, scratch, at, passed[worker], left, served, ended,
             )  # fmt: skip
     return ends

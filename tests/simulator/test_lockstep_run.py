@@ -22,7 +22,7 @@ from simulator.hot.state import T_FIRE, T_INJECT, T_SERVE
 from simulator.lockstep_run import LockstepRun, run_lockstep
 from simulator.run_folder import read_run
 from tests.simulator.chip_steps import chip_steps
-from tests.spiking import affine, fired, lif, network, random_spikes, simulated, streamed, written
+from tests.spiking import affine, lif, network, random_spikes, simulated, streamed, written
 
 SMALL = {"core.synapse_memory": "1536 B", "core.state_memory": "4 KiB", "core.neurons": "64"}
 CASES = {  # lags of the host and of the three populations
@@ -116,7 +116,7 @@ def test_a_core_does_one_thing_after_another(case):
 
 
 def test_a_trace_has_every_update_of_what_steps_cause(case):
-    program, lags, spikes, _, _, rows = case
+    program, _, spikes, _, _, rows = case
     trace = np.concatenate(rows)
     t = program.tables
     fires = trace[trace[:, 2] == T_FIRE]
@@ -144,7 +144,9 @@ def test_any_number_of_threads_gives_the_same_bytes(path, tmp_path, root):
     """In a process that has four threads, whatever the machine has."""
     program = compile_model(path, "toy", overrides=SMALL | {"sync": "barrier"})
     program.write(tmp_path / "three.sbx")
-    code = f"from tests.simulator.test_lockstep_run import with_threads as run; run({str(tmp_path)!r})"
+    code = (
+        f"from tests.simulator.test_lockstep_run import with_threads as run; run({str(tmp_path)!r})"
+    )
     environment = os.environ | {"NUMBA_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
     one, two, four = (folder(tmp_path / str(n)) for n in (1, 2, 4))

@@ -9,7 +9,7 @@ import pytest
 from compiler.pipeline import compile_model
 from hw_models.events import LINKS
 from simulator.lockstep import Lockstep
-from simulator.routes import StepCosts
+from simulator.senders import StepCosts
 from simulator.step_time import Contention, contention_free_ps, step_costs
 from tests.spiking import network, random_spikes, written
 
