@@ -126,7 +126,7 @@ def _in_every_step(lockstep: Lockstep) -> tuple[list[Sender], list[Sender]]:
 
 
 def part_table(senders: Senders, costs: StepCosts, cores: I64) -> I64:
-    """Neurons take time, and sums as long to be formed; the host and membranes that leave do not."""
+    """Neurons take time, and sums as long to be formed; the host and membranes sent do not."""
     table = np.zeros((senders.part.size, 6), np.int64)
     table[:, hot.P_CORE] = np.searchsorted(cores, senders.core)
     table[:, hot.P_FIRST], table[:, hot.P_END] = senders.member, senders.member + senders.n

@@ -37,6 +37,8 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("spikes", "dataflow", "chip"),
         ("spikes", "barrier", "none"),
         ("spikes", "barrier", "core"),
+        ("replay", "dataflow", "none"),
+        ("profile", "barrier", "core"),
     ],
 )
 def test_a_run_killed_at_any_checkpoint_ends_in_the_same_files(
