@@ -17,8 +17,9 @@ from compiler.graph import Population, SpikeInput
 from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import Unsupported
 from kernels.neurons import NEURONS
+from simulator.helpers import Helpers
 from simulator.hot import lockstep as hot
-from simulator.hot.lockstep import Chain, run_chain
+from simulator.hot.lockstep import Chain, count, list_spikes, run_block
 from simulator.lags import lags
 from simulator.spikes import checked
 
@@ -27,6 +28,8 @@ I64 = NDArray[np.int64]
 BLOCK = 256
 """Most neurons that are computed together: their weights stay in a cache, and threads share
 blocks."""
+WORTH = 100_000_000
+"""Synapses times steps that take several threads less time than one."""
 
 _NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset",
           "du", "dv", "bias", "vth")  # fmt: skip
@@ -100,6 +103,7 @@ class Lockstep:
 
     program: Program
     values: bool = True  # without: only for spikes that are known
+    helpers: Helpers = field(default_factory=Helpers)
     layers: tuple[Population, ...] = field(init=False)
     parts: Parts = field(init=False)
     ways: Ways = field(init=False)
@@ -131,10 +135,20 @@ class Lockstep:
         sums = np.zeros((n_steps if keep_sums else 1, chain.bias.size), np.int64)
         outputs = np.empty((n_steps, last), np.float32)
         fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
-        run_chain(
-            chain, self.v, self.i, raster, busy, outputs, fired, active,
-            np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64), sums,
-        )  # fmt: skip
+        listed = np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64)
+        worth = n_steps * chain.weight.size >= WORTH
+        for first, end in pairwise(chain.layer.tolist()):
+            inputs = int(chain.block[first, hot.B_INPUT])
+            list_spikes(raster[:, inputs : inputs + int(chain.block[first, hot.B_PRE])], *listed)
+
+            def work(part: int, first: int = first) -> None:
+                about = raster, busy, outputs, *listed, sums
+                run_block(chain, first + part, self.v, self.i, *about)
+
+            self.helpers.share(work, end - first, worth)
+        count(chain, raster, fired)
+        if keep_busy:
+            count(chain, busy, active)
         if chain.block[-1, hot.B_KIND] & (hot.FIRES | hot.LOIHI):
             outputs[:] = raster[:, -last:]
         return Steps(raster, busy, outputs, fired, active, sums[: keep_sums * n_steps])

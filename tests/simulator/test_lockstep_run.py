@@ -1,10 +1,8 @@
 """A run in lock step: one step of the network per barrier, counted and timed message by message."""
 
-import os
-import subprocess
-import sys
+import threading
+import time
 from dataclasses import fields
-from pathlib import Path
 
 import nir
 import numba
@@ -13,9 +11,9 @@ import pytest
 
 from compiler.accounting import counters, tree_facts
 from compiler.pipeline import compile_model
-from compiler.program import MARKER, SPIKE, Program
+from compiler.program import MARKER, SPIKE
 from hw_models.errors import BadInput, Bug, DoesNotFit, Usage
-from simulator import lockstep, lockstep_run
+from simulator import lockstep, lockstep_run, step_time
 from simulator.api import simulate
 from simulator.counters import snapshot
 from simulator.hot.state import T_FIRE, T_INJECT, T_SERVE
@@ -140,26 +138,32 @@ def test_files_do_not_depend_on_how_many_steps_are_taken_at_once(some, path, tmp
     assert folder(tmp_path / "a") == folder(tmp_path / "b")
 
 
-def test_any_number_of_threads_gives_the_same_bytes(path, tmp_path, root):
-    """In a process that has four threads, whatever the machine has."""
-    program = compile_model(path, "toy", overrides=SMALL | {"sync": "barrier"})
-    program.write(tmp_path / "three.sbx")
-    code = (
-        f"from tests.simulator.test_lockstep_run import with_threads as run; run({str(tmp_path)!r})"
-    )
-    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
+def test_any_number_of_threads_gives_the_same_bytes(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(lockstep, "BLOCK", 16)  # more blocks than threads
+    for module in (lockstep, step_time):
+        monkeypatch.setattr(module, "WORTH", 0)
+    program, taken = compile_model(path, "toy", overrides=SMALL | {"sync": "barrier"}), set()
+    for kernel, module in (("run_block", lockstep), ("step_ends", step_time)):
+        monkeypatch.setattr(module, kernel, told(getattr(module, kernel), taken))
+    for n in (1, 2, 4):
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", n)
+        taken.clear()
+        out = tmp_path / str(n)
+        simulate(program, spikes=random_spikes(150, 40), trace=True, check=True, out=out)
+        assert (len({thread for _, thread in taken}) > 1) == (n > 1)
     one, two, four = (folder(tmp_path / str(n)) for n in (1, 2, 4))
     assert one == two == four and "events.parquet" in one
 
 
-def with_threads(where):
-    lockstep.BLOCK = 16  # more blocks than threads
-    program = Program.read(Path(where) / "three.sbx")
-    for n in (1, 2, 4):
-        numba.set_num_threads(n)
-        out = Path(where) / str(n)
-        simulate(program, spikes=random_spikes(150, 30), trace=True, check=True, out=out)
+def told(kernel, taken):
+    """The kernel; and by which thread it was called."""
+
+    def call(*about):
+        taken.add((kernel, threading.get_ident()))
+        time.sleep(0.001)  # others have a chance
+        return kernel(*about)
+
+    return call
 
 
 def test_a_trace_changes_nothing_else(path, tmp_path):
