@@ -169,6 +169,15 @@ class Simulation:
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
+    def move_to(self, position: int) -> None:
+        """The next token to be started stands at this position of the text, not behind the last.
+
+        What lies between is not simulated. Counts need none of it, only how full KV rings are.
+        """
+        if self.workload is None or self.finished < self.started:
+            raise Bug("only counts can be taken up elsewhere, with no token under way")
+        self.state.reg[hot.R_OFFSET] = position - self.started
+
     def _known(self, token: Any) -> int:
         vocab = self.program.graph.vocab
         if not 0 <= token < vocab:
@@ -273,18 +282,19 @@ class Simulation:
         """A stage is due whose counts are known: of all its channels, or of a block of neurons."""
         state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
         row = token % state.stage_left.shape[1]
+        at = token + int(state.reg[hot.R_OFFSET])
         state.stage_left[index, row] = state.stage_all[index]
         own = slice(None)
         if isinstance(stage, Population):
             own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
         if isinstance(stage, Router):
-            choose(state, self._first_condition[stage.name], workload.chosen(stage, token), token)
+            choose(state, self._first_condition[stage.name], workload.chosen(stage, at), token)
         for name in feeds(stage):
             position, _, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
                 continue
             self._check_sent(position, token)
-            counts, v_th = workload.counts(name, token)
+            counts, v_th = workload.counts(name, at)
             state.counts[row, columns][own] = counts[own]
             if own == slice(None) or len(self.found.activity.counts.get(name, ())) == token:
                 self.found.activity.add(name, counts, v_th)  # of blocks, the first to get there

@@ -63,8 +63,9 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
-) = range(21)
-N_REGISTERS = 21
+    R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
+) = range(22)
+N_REGISTERS = 22
 
 # columns of Fixed.task
 (
