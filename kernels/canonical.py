@@ -59,9 +59,8 @@ def execute(
     """Yield one trace per token; state is carried between them.
 
     graph: a compiler.graph.Graph (only its fields are read). tokens: ids, or vectors of 0 and 1
-    for a graph that takes spikes; one is asked for when the one before has been yielded. analog: what
-    adds up in place of exact_linear. Raises BadInput
-    (kernels.threshold, kernels.linear).
+    for a graph that takes spikes; each is asked for when the one before has been yielded. analog:
+    what adds up in place of exact_linear. Raises BadInput (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """From windows of a long text to the whole of it: seconds, joules, spikes, each with an interval."""
 
+from dataclasses import replace
+
 from hw_models.chip import Chip
 from hw_models.cost import Range
 from hw_models.ledger import ledger, static_of
@@ -48,4 +50,4 @@ def _joules(run: Run, window: Window, chip: Chip, streams: int) -> Range:
 
 
 def _more(found: Estimate, known: float) -> Estimate:
-    return Estimate(found.total + known, found.margin, found.freedom)
+    return replace(found, total=found.total + known, simulated=found.simulated + known)

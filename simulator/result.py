@@ -111,14 +111,16 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a sample says of all tokens: their total, and as much more or less as is likely.
+    """What a sample says of all tokens: their total, and how much more or less it may be.
 
-    margin: half of the confidence interval; freedom: degrees of freedom of its Student's t
+    margin: half of the confidence interval; freedom: degrees of freedom of its Student's t;
+    simulated: the sum of what was simulated, from which the rest follows
     """
 
     total: float
     margin: float
     freedom: float
+    simulated: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ class Plan:
 
 
 def plan(program: Program, context: int, prompt: int, sampling: Sampling) -> Plan:
-    """Where to look. BadInput for more windows than the text has room for."""
+    """Where to look. BadInput for more windows than the text has room for; as check_context."""
+    check_context(program, context)
     if sampling.seed < 0:
         raise BadInput(f"a seed of {sampling.seed}", where="--seed", fix="0 or more")
     full = [s.window - 1 for s in program.graph.stages if isinstance(s, Attention | Parallel)]
@@ -143,7 +144,7 @@ def computed(
 
     origin = f"computed by the canonical executor, all {where.context} tokens"
     decoded = where.context - len(prompt) + 1
-    found = Workload("functional", origin, len(prompt), decoded, counts, chosen)
+    found = Workload("functional", origin, len(prompt), decoded, counts, chosen, {})
     return found, tuple(generated)
 
 

@@ -8,7 +8,7 @@ attention that fill up bend the cost: no stratum straddles the position where on
 """
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import fsum, sqrt
 from typing import Final
 
 import numpy as np
@@ -82,6 +82,7 @@ def estimate(found: Sequence[Stratum], positions: Sequence[int], y: Sequence[flo
     """The total of y over all positions of the strata, from its values at some of them."""
     at, values = np.asarray(positions), np.asarray(y, np.float64)
     total, terms, freedom = 0.0, [], []
+    simulated = fsum(y)
     for lo, hi in found:
         own = values[(at >= lo) & (at < hi)]
         size, n = hi - lo, own.size
@@ -90,7 +91,7 @@ def estimate(found: Sequence[Stratum], positions: Sequence[int], y: Sequence[flo
         freedom.append(n - 1)
     variance = sum(terms)
     if not variance:
-        return Estimate(total, 0.0, float(sum(freedom)))
+        return Estimate(total, 0.0, float(sum(freedom)), simulated)
     effective = variance**2 / sum(g**2 / f for g, f in zip(terms, freedom, strict=True))
     t = float(student.ppf(0.5 + CONFIDENCE / 2, effective))
-    return Estimate(total, t * sqrt(variance), effective)
+    return Estimate(total, t * sqrt(variance), effective, simulated)
