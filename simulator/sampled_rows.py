@@ -57,8 +57,8 @@ def sampled_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for key, (name, unit) in _NAMES.items():
         e = found["estimates"][key]
         each = (e.get("per_simulated_token"), e.get("per_token"), e["total"])
-        cells = (si(x, unit, 4) if unit else whole(x) for x in each)
-        rows.append((name, *cells, _margin(e)))
+        cells = (si(x, unit, 4) if unit else whole(x) for x in each[:2])
+        rows.append((name, *cells, si(each[2], unit, 4).strip(), _margin(e)))
     return rows
 
 
