@@ -44,9 +44,9 @@ def sampled_line(found: Mapping[str, Any]) -> str:
 def sampled_heads(found: Mapping[str, Any]) -> tuple[str, ...]:
     """Heads of the columns of `sampled_rows`."""
     return (
-        f"mean of {whole(len(found['windows']))} simulated",
-        "estimated, per token",
-        f"estimated, {whole(found['decoded'])} tokens",
+        f"simulated,\nmean of {whole(len(found['windows']))}",
+        "estimated,\nper token",
+        f"estimated,\n{whole(found['decoded'])} tokens",
         f"± ({share(found['confidence'], 0)})",
     )
 

@@ -236,7 +236,7 @@ def test_a_context_beyond_full_attention_does_not_fit(decoder, tmp_path):
     for sample in (None, Sampling(4)):
         with pytest.raises(DoesNotFit, match="51 tokens; full attention was compiled for 50") as e:
             simulate(program, workload=profile(program), context=51, sample=sample)
-        assert "sbcompile --context 51" in e.value.fix
+        assert "sbcompile --context 51" in e.value.fix and e.value.exit_code == 5
     with pytest.raises(DoesNotFit):
         long = profile(program, prompt=2, tokens=50)
         simulate(program, workload=long, sample=Sampling(4))
