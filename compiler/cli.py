@@ -110,7 +110,7 @@ def sbcompile(
         typer.Option(
             metavar="TOKENS",
             help="Tokens that full attention looks back on, such as 32768 or 128k. "
-            "(default: 4096, or the model's own limit if that is lower)"
+            "(default: 4096, or the model's own limit if that is lower)",
         ),
     ] = None,
     dt: Annotated[

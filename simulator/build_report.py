@@ -181,9 +181,9 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         s = run.sampled
         found.insert(
             0,
-            f"Sampled: {len(s.windows)} of {whole(s.decoded)} decoded tokens were simulated, each at "
-            "its own position; all tables but the estimates are of these alone. The interval is "
-            f"about the choice of positions, by {s.method}; it knows nothing of what costs are off.",
+            f"Sampled: {len(s.windows)} of {whole(s.decoded)} decoded tokens were simulated, each "
+            "at its own position; all tables but the estimates are of these alone. The interval is "
+            f"about the choice of positions, by {s.method}; what costs are off is not in it.",
         )
     if run.workload != "functional":
         found.insert(0, f"Workload {run.workload}: {WORKLOADS[run.workload]} ({run.counts_from}).")

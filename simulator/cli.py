@@ -94,7 +94,9 @@ def run(
         Path | None,
         typer.Option(help="Of a replay: a run folder, or its activity.parquet."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of a profile's spikes, and of what is sampled. (default: 0)")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of a profile's spikes, and of what is sampled. (default: 0)")
+    ] = None,
     prompt_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens that a profile prefills. (default: the program's prompt, or 1)"),

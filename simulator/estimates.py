@@ -1,4 +1,4 @@
-"""From windows of a long text to the whole of it: seconds, joules, spikes, each with an interval."""
+"""From windows of a long text to all of it: seconds, joules and spikes, with an interval each."""
 
 from dataclasses import replace
 

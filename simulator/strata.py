@@ -8,6 +8,7 @@ attention that fill up bend the cost: no stratum straddles the position where on
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import fsum, sqrt
 from typing import Final
 
@@ -64,7 +65,7 @@ def strata(first: int, end: int, sample: int, bends: Iterable[int] = ()) -> tupl
         np.linspace(lo, hi, k + 1).astype(int).tolist()
         for (lo, hi), k in zip(parts, cuts, strict=True)
     ]
-    return tuple((lo, hi) for edge in edges for lo, hi in zip(edge, edge[1:], strict=False))
+    return tuple((lo, hi) for edge in edges for lo, hi in pairwise(edge))
 
 
 def drawn(found: Sequence[Stratum], sample: int, seed: int) -> tuple[int, ...]:

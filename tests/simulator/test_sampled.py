@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -62,7 +63,7 @@ def whole_and_windows(program, tmp_path, *, context=CONTEXT, windows=12, **optio
 def times_of(run):
     """{position: ps} of every decoded token."""
     ends, prompt = run.logits_ps, len(run.prompt) or 3
-    return {prompt + i: b - a for i, (a, b) in enumerate(zip(ends, ends[1:], strict=False))}
+    return {prompt + i: b - a for i, (a, b) in enumerate(pairwise(ends))}
 
 
 def own_counts(program, position, tmp_path, **options):

@@ -1,6 +1,6 @@
 """Strata, positions, and estimates: unbiased by enumeration, honest by repetition."""
 
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_strata_follow_each_other_and_end_where_cost_bends(first, sample, more, 
     assert [lo for lo, _ in found] == [first, *(hi for _, hi in found[:-1])]
     assert found[-1][1] == end and min(hi - lo for lo, hi in found) >= 2
     inside = sorted({b for b in bends if first + 2 <= b <= end - 2})
-    apart = all(b - a >= 2 for a, b in zip(inside, inside[1:], strict=False))
+    apart = all(b - a >= 2 for a, b in pairwise(inside))
     if apart and len(inside) < sample // 2:
         assert set(inside) <= {lo for lo, _ in found}
 
@@ -51,9 +51,7 @@ def test_estimates_are_unbiased_over_all_samples_there_are():
     """The mean of all estimates is the total, and that of their variances is their variance."""
     y = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3, 5.8, 9.7])
     found = ((0, 4), (4, 9))
-    every = [
-        (*a, *b) for a, b in product(combinations(range(4), 2), combinations(range(4, 9), 2))
-    ]
+    every = [(*a, *b) for a, b in product(combinations(range(4), 2), combinations(range(4, 9), 2))]
     totals, variances = [], []
     for at in every:
         total, variance = 0.0, 0.0
