@@ -9,7 +9,7 @@ import pytest
 from compiler.frontends.gla_swa import build
 from compiler.frontends.read import read_config
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
-from compiler.pipeline import compile_model, map_graph
+from compiler.pipeline import compile_graph, compile_model, map_graph
 from compiler.program import Program
 from hw_models.chip import load_chip
 from hw_models.errors import BadInput, DoesNotFit, Usage
@@ -114,14 +114,30 @@ def test_full_attention_grows_with_the_position_and_a_window_until_it_is_full(de
     assert max(n for at, n in until.items() if at < 59) < until[max(until)]
 
 
-def test_computed_windows_are_those_of_the_functional_run(tmp_path):
-    options = {"prompt": PROMPT, "context": CONTEXT}
-    whole = simulate(tiny(), **options, out=tmp_path / "whole")
-    some = simulate(tiny(), **options, sample=Sampling(12), out=tmp_path / "some")
-    for name in ("prompt", "generated", "text", "workload"):
-        assert getattr(some, name) == getattr(whole, name)
+def weighted(name):
+    """A program with weights: exact sums, experts, or arrays whose sums are off."""
+    if name == "experts":
+        graph = spikingbrain_moe(experts.TWO_OF_FIVE, "mixture", 60).graph
+        tensors, chip = experts.random_tensors(experts.TWO_OF_FIVE), load_chip("toy")
+        return compile_graph(graph, tensors, chip)
+    return tiny(target="hermes-like") if name == "rough arrays" else tiny()
+
+
+@pytest.mark.parametrize("name", ["cores", "experts", "rough arrays"])
+def test_computed_windows_are_those_of_the_functional_run(name, tmp_path):
+    program, options = weighted(name), {"prompt": PROMPT, "context": 40}
+    whole = simulate(program, **options, out=tmp_path / "whole")
+    some = simulate(program, **options, sample=Sampling(8), out=tmp_path / "some")
+    for said in ("prompt", "generated", "text", "workload"):
+        assert getattr(some, said) == getattr(whole, said)
     times = times_of(whole)
     assert all(w.ps == times[w.position] for w in some.sampled.windows)
+
+
+def test_a_replay_has_the_windows_of_the_functional_run(tmp_path):
+    options = {"prompt": PROMPT, "context": CONTEXT}
+    simulate(tiny(), **options, out=tmp_path / "whole")
+    some = simulate(tiny(), **options, sample=Sampling(12), out=tmp_path / "some")
     again = replay(tiny(), read_activity(tmp_path / "whole"))
     same = simulate(tiny(), workload=again, sample=Sampling(12), out=tmp_path / "again")
     assert same.sampled == some.sampled and same.phases == some.phases
