@@ -5,7 +5,7 @@ the simulator calls. What it returns is what a functional simulation must equal.
 Experts that a token's router does not choose neither encode nor sum anything.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,15 +55,15 @@ Sums = Callable[[str, Tensor], Tensor]
 def execute(
     graph: Any,
     numbers: Numbers,
-    tokens: Sequence[Any],
+    tokens: Iterable[Any],
     k: float = 3.0,
     analog: Sums | None = None,
 ) -> Iterator[TokenTrace]:
     """Yield one trace per token; state is carried between them.
 
     graph: a compiler.graph.Graph (only its fields are read). tokens: ids, or vectors of 0 and 1
-    for a graph that takes spikes. analog: what adds up in place of exact_linear. Raises BadInput
-    (kernels.threshold, kernels.linear).
+    for a graph that takes spikes; each is asked for when the one before has been yielded. analog:
+    what adds up in place of exact_linear. Raises BadInput (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

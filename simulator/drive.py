@@ -172,6 +172,17 @@ class Simulation:
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
+    def move_to(self, position: int, pending: dict[object, object]) -> None:
+        """The next token to be started stands at this position of the text, not behind the last.
+
+        What lies between is not simulated. Counts need none of it but how full KV rings are, and
+        which decays are pending there (simulator.lazy).
+        """
+        if self.workload is None or self.finished < self.started:
+            raise Bug("only counts can be taken up elsewhere, with no token under way")
+        self.state.reg[hot.R_OFFSET] = position - self.started
+        self._memory.update(pending)
+
     def _known(self, token: Any) -> int:
         vocab = self.program.graph.vocab
         if not 0 <= token < vocab:
@@ -282,16 +293,17 @@ class Simulation:
         state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
         activity = self.found.activity
         row = token % state.stage_left.shape[1]
+        at = token + int(state.reg[hot.R_OFFSET])
         state.stage_left[index, row] = state.stage_all[index]
         own = slice(None)
         if isinstance(stage, Population):
             own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
         if isinstance(stage, Router):
-            chosen = workload.chosen(stage, token)
+            chosen = workload.chosen(stage, at)
             choose(state, self._first_condition[stage.name], chosen, token)
             activity.chosen.setdefault(stage.name, []).append(chosen)
         if isinstance(stage, Gla):
-            most, touched = self.program.chip.core.pending_decays, workload.active(stage, token)
+            most, touched = self.program.chip.core.pending_decays, workload.active(stage, at)
             count_gla(stage, self._memory, touched, most, state.lazy[index])
             activity.active.setdefault(stage.name, []).append(touched)
         for name in feeds(stage):
@@ -299,7 +311,7 @@ class Simulation:
             if name == self._head_site and token < self.first_logits:
                 continue
             self._check_sent(position, token)
-            counts, v_th = workload.counts(name, token)
+            counts, v_th = workload.counts(name, at)
             state.counts[row, columns][own] = counts[own]
             if own == slice(None) or len(activity.counts.get(name, ())) == token:
                 activity.add(name, token, counts, v_th)  # of blocks, the first to get there

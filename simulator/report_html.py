@@ -18,6 +18,7 @@ from simulator.page import environment
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
+from simulator.sampled_rows import sampled_heads, sampled_json, sampled_line, sampled_rows
 from simulator.tables import (
     ALL_LEVELS,
     LEVEL_NAMES,
@@ -117,8 +118,14 @@ def _view(
         "bins": [(colour, _bin(*ends)) for colour, ends in zip(COLOURS, BINS, strict=True)],
         "error": report.analog and (error_rows(report.analog), error_lines(report.analog)),
         "buffers": report.buffers and (buffer_rows(report.buffers), buffer_lines(report.buffers)),
+        "sampled": report.sampled and _sampled(sampled_json(report.sampled)),
         "provenance": {key: _words(value) for key, value in provenance.items()},
     }
+
+
+def _sampled(found: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [(name, *(_micro(cell) for cell in cells)) for name, *cells in sampled_rows(found)]
+    return {"line": sampled_line(found), "heads": sampled_heads(found), "rows": rows}
 
 
 def _phase(p: PhaseReport) -> dict[str, Any]:

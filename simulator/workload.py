@@ -5,7 +5,7 @@ time follow from the counts alone, and there are no logits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Workload:
     values that `again` makes it from
     """
 
-    name: Literal["replay", "profile"]
+    name: Literal["functional", "replay", "profile"]
     origin: str
     prompt: int
     tokens: int
@@ -105,6 +105,11 @@ def profile(
     asked = {"seed": seed, "prompt": None if spiking else prompt, "tokens": tokens}
     ways = counts, chosen_experts, all_active
     return Workload("profile", origin, prompt, tokens, *ways, asked)
+
+
+def lengthened(found: Workload, tokens: int) -> Workload:
+    """A profile of more or fewer sampled tokens; the counts of those they share are the same."""
+    return replace(found, tokens=tokens, asked={**found.asked, "tokens": tokens})
 
 
 def chosen(

@@ -237,7 +237,7 @@ def arrive(f, s, first, end, one, m, now):
         drop_reference(s, m)
         if taken:
             s.got[task, slot] += taken
-            missing = needed(f, task, token) - s.got[task, slot]
+            missing = needed(f, s, task, token) - s.got[task, slot]
             if missing < 0:
                 fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
             if missing == 0 and turn == s.progress[task, h.NEXT]:

@@ -222,10 +222,16 @@ def announce(reg, ready, what, index, token, time, task):
 
 
 @inner
-def tokens_kept(window, period, residue, token):
-    """How many of the last `window` tokens fall on one stripe of a KV ring."""
-    first = max(0, token - window + 1)
-    return (token - residue) // period - (first - 1 - residue) // period
+def position_of(s, token):
+    """Where in the text a token stands; tokens are counted as they are started."""
+    return token + s.reg[h.R_OFFSET]
+
+
+@inner
+def tokens_kept(window, period, residue, position):
+    """How many of the last `window` positions fall on one stripe of a KV ring."""
+    first = max(0, position - window + 1)
+    return (position - residue) // period - (first - 1 - residue) // period
 
 
 @inner
@@ -235,7 +241,7 @@ def work(f, s, task, token, now):
     core, slot = row[h.CORE], turn % f.service[h.SLOTS]
     duration = row[h.PS]
     if row[h.WINDOW]:
-        kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], token)
+        kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], position_of(s, token))
         duration += kept * row[h.RING_PS]
         s.progress[task, h.RING] += kept
     if row[h.KIND] == h.TILE and f.array.size:
@@ -274,7 +280,7 @@ def fire(f, s, task, token, now):
         finish = work(f, s, task, token, now)
     for e in range(row[h.EMIT], row[h.EMIT_END]):
         residue = f.emit[e, h.E_RESIDUE]
-        if residue >= 0 and token % row[h.PERIOD] != residue:
+        if residue >= 0 and position_of(s, token) % row[h.PERIOD] != residue:
             continue
         condition = f.emit[e, h.E_CONDITION]
         if condition >= 0 and s.turn[condition, token] < 0:
@@ -301,11 +307,12 @@ def fire(f, s, task, token, now):
 
 
 @inner
-def needed(f, task, token):
+def needed(f, s, task, token):
     """Inputs a task awaits for a token."""
-    need = f.task[task, h.NEED]
-    if f.task[task, h.EXTRA] and token % f.task[task, h.PERIOD] == f.task[task, h.RESIDUE]:
-        need += f.task[task, h.EXTRA]
+    row = f.task[task]
+    need = row[h.NEED]
+    if row[h.EXTRA] and position_of(s, token) % row[h.PERIOD] == row[h.RESIDUE]:
+        need += row[h.EXTRA]
     return need
 
 
@@ -322,4 +329,4 @@ def due(f, s, task):
     if turn >= min(s.progress[task, h.DONE] + ahead, known):
         return -1
     token = token_of(f, s, task, turn)
-    return token if s.got[task, turn % slots] == needed(f, task, token) else -1
+    return token if s.got[task, turn % slots] == needed(f, s, task, token) else -1

@@ -65,8 +65,9 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK = range(8)
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
     R_FREE_COPIES,
-) = range(22)
-N_REGISTERS = 22
+    R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
+) = range(23)
+N_REGISTERS = 23
 
 # columns of Fixed.task
 (
