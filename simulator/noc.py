@@ -7,7 +7,7 @@ from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
 from simulator.hot import state as h
 from simulator.hot.engine import queue_wave
-from simulator.hot.noc import TOO_LONG, Net, Scratch, carry, rank
+from simulator.hot.noc import SEVERAL, TOO_LONG, Net, Scratch, carry, rank, straighten
 from simulator.hot.state import Fixed, State
 from simulator.machine import enlarged
 
@@ -18,51 +18,80 @@ def net_of(program: Program) -> Net | None:
     """Streams of all trees; None for links in a circle, which have no first one."""
     t = program.tables
     parent = parent_of_node(t)
-    trees = tree_of_node(t, parent), t.tree_root.size
-    children, stops = (t.node_first_child, t.node_last_child), t.node_first_sink < t.node_last_sink
-    return streams(t.node_link, children, parent, *trees, stops, t.link_kind)
+    tree, stops = tree_of_node(t, parent), t.node_first_sink < t.node_last_sink
+    return streams(t.node_link, parent, tree, t.tree_root.size, stops, t.link_kind)
 
 
 def streams(
     node_link: NDArray[np.integer],
-    children: tuple[NDArray[np.integer], NDArray[np.integer]],
     parent: NDArray[np.integer],
     tree: NDArray[np.integer],
     n_trees: int,
     stops: NDArray[np.bool_],
     link_kind: NDArray[np.integer],
 ) -> Net | None:
-    """Of trees whose nodes come after their parents: link, children [first, last), parent (or -1),
-    tree of every node, and whether it has sinks."""
+    """Of trees whose nodes come after their parents: link, parent (or -1) and tree of every node,
+    and whether it has sinks."""
     link, n_links = node_link.astype(np.int64), link_kind.size
     below = np.flatnonzero(parent >= 0)
-    pairs, edge_of = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
-    above, behind = pairs // n_links, pairs % n_links
-    order, ranked = rank(above, behind, n_links)
+    above = parent[below]
+    pairs, pair = np.unique(link[above] * n_links + link[below], return_inverse=True)
+    order, ranked = rank(pairs // n_links, pairs % n_links, n_links)
     if ranked < n_links:
         return None
-    place_of = np.empty(n_links, np.int64)
-    place_of[order] = np.arange(n_links)
-    places = place_of[behind]
-    by_place = np.argsort(places, kind="stable")
-    renumbered = np.empty(pairs.size, np.int64)
-    renumbered[by_place] = np.arange(pairs.size)
-    edge = np.full(link.size, -1, np.int64)
-    edge[below] = renumbered[edge_of]
+    place = np.empty(n_links, np.int64)
+    place[order] = np.arange(n_links)
+    leaves, leads = place[pairs // n_links], place[pairs % n_links]
+    used = np.bincount(pair, minlength=pairs.size)
+    by_place = np.lexsort((-used, leaves))  # of a place's edges, the first one goes straight on
+    edge = np.empty(pairs.size, np.int64)
+    edge[by_place] = np.arange(pairs.size)
+    edge = edge[pair]
+    place_edge = _begins(np.bincount(leaves, minlength=n_links))
+
+    position = np.full(link.size, -1, np.int64)
+    position[below] = np.arange(below.size)
+    children = np.bincount(above, minlength=link.size)
+    child = np.zeros(below.size, np.int64)
+    inner = parent[above] >= 0
+    child[position[above[inner]]] = np.flatnonzero(inner)
+    goes_on = (children[below] == 1) & ~stops[below]
+    goes_on &= edge[child] == place_edge[leads[pair]]
+    bits = max(1, int(below.size).bit_length())
+    left, last = straighten(child, goes_on, (1 << max(0, 32 - bits)) - 1)
+    kept = np.flatnonzero(left == 0)
+    number = np.full(below.size, -1, np.int64)
+    number[kept[np.argsort(leads[pair][kept], kind="stable")]] = np.arange(kept.size)
+    way = (left << bits) | number[last]
+
+    holder = np.where(inner, number[position[above]], -1)
+    owner = np.where(inner, n_trees + holder, tree[above])
+    listed = np.flatnonzero(~inner | (holder >= 0))
+    listed = listed[np.argsort(owner[listed], kind="stable")]
+    onward = np.stack([edge[listed], way[listed]], axis=1)
+    sizes = np.bincount(owner[listed], minlength=n_trees + kept.size)
+    lone = sizes == 1
+    lone[:n_trees] = False
+    branching = ~np.repeat(lone, sizes)
+    node = np.stack([SEVERAL + sizes, _begins(np.where(lone, 0, sizes))[:-1]], axis=1)
+    node[lone] = onward[~branching]
 
     nodes = np.argsort(tree, kind="stable")
     stopping = nodes[stops[nodes] & (parent[nodes] >= 0)]
-    stop = np.full(link.size, -1, np.int64)
-    stop[stopping] = np.arange(stopping.size)
+    stop = np.full(kept.size, -1, np.int32)
+    stop[number[position[stopping]]] = np.arange(stopping.size)
     return Net(
-        node=np.stack([*children, edge, stop], axis=1).astype(np.int32),
-        tree_first=_begins(np.bincount(tree, minlength=n_trees)),
-        nodes=nodes.astype(np.int64),
+        node=node[n_trees:].astype(np.uint32),
+        branch=onward[branching].astype(np.uint32),
+        straight=1 << bits,
+        tree_first=_begins(sizes[:n_trees]),
+        stop=stop,
         stop_first=_begins(np.bincount(tree[stopping], minlength=n_trees)),
-        edge_place=places[by_place],
-        place_edge=_begins(np.bincount(places, minlength=n_links)),
+        place_edge=place_edge,
+        edge_place=leads[by_place],
         place_link=order,
         place_kind=link_kind[order].astype(np.int64),
+        most=int(np.bincount(leads, minlength=1).max()),
     )
 
 
@@ -74,8 +103,8 @@ def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
 def scratch_of(net: Net) -> Scratch:
     """Room for one wave at a time."""
     return Scratch(
-        edge=np.zeros(net.edge_place.size, np.int64),
-        tree=np.zeros(net.tree_first.size - 1, np.int64),
+        edge=np.zeros((net.edge_place.size + 1, 3), np.int64),
+        first=np.zeros(net.place_link.size, np.int64),
         touched=np.zeros(net.place_link.size // 64 + 1, np.uint64),
     )
 
