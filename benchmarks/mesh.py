@@ -115,7 +115,7 @@ def _trees(
     net = streams(link, parent, tree, source.size, stops, kinds)
     if net is None:
         raise ValueError("links in a circle")
-    return Trees(net, source, np.bincount(tree) - 1, np.diff(net.stop_first), n_links)
+    return Trees(net, source, np.bincount(tree) - 1, net.tree_stops, n_links)
 
 
 @dataclass(frozen=True, slots=True)

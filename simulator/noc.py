@@ -7,8 +7,10 @@ from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
 from simulator.hot import state as h
 from simulator.hot.engine import queue_wave
-from simulator.hot.noc import SEVERAL, TOO_LONG, Net, Scratch, carry, rank, straighten
+from simulator.hot.noc import SEVERAL, TOO_LONG, Net, carry
+from simulator.hot.order import rank, straighten
 from simulator.hot.state import Fixed, State
+from simulator.hot.streams import Waiting
 from simulator.machine import enlarged
 
 _NOT_WANTED = np.zeros(0, np.int64)
@@ -79,19 +81,22 @@ def streams(
     nodes = np.argsort(tree, kind="stable")
     stopping = nodes[stops[nodes] & (parent[nodes] >= 0)]
     stop = np.full(kept.size, -1, np.int32)
-    stop[number[position[stopping]]] = np.arange(stopping.size)
+    tree_stops = np.bincount(tree[stopping], minlength=n_trees)
+    stop[number[position[stopping]]] = np.arange(stopping.size) - np.repeat(
+        _begins(tree_stops)[:-1], tree_stops
+    )
     return Net(
         node=node[n_trees:].astype(np.uint32),
         branch=onward[branching].astype(np.uint32),
         straight=1 << bits,
         tree_first=_begins(sizes[:n_trees]),
         stop=stop,
-        stop_first=_begins(np.bincount(tree[stopping], minlength=n_trees)),
+        tree_stops=tree_stops,
         place_edge=place_edge,
         edge_place=leads[by_place],
         place_link=order,
         place_kind=link_kind[order].astype(np.int64),
-        most=int(np.bincount(leads, minlength=1).max()),
+        most=max(2, int(np.bincount(leads, minlength=1).max())),
     )
 
 
@@ -100,16 +105,16 @@ def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
-def scratch_of(net: Net) -> Scratch:
+def scratch_of(net: Net) -> Waiting:
     """Room for one wave at a time."""
-    return Scratch(
+    return Waiting(
         edge=np.zeros((net.edge_place.size + 1, 3), np.int64),
         first=np.zeros(net.place_link.size, np.int64),
         touched=np.zeros(net.place_link.size // 64 + 1, np.uint64),
     )
 
 
-def carry_wave(net: Net, scratch: Scratch, fixed: Fixed, state: State) -> State:
+def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
     """What was sent in this step goes over its links, and is due in the next.
 
     Where a step lasts longer than the evaluation can tell, its messages go to the event queue.

@@ -7,9 +7,9 @@ streams by (time, tie), and times follow by a running maximum. They are the even
 picosecond.
 
 A key packs the time since the wave's earliest message and the message's row in the wave. Beside it
-a stream holds the node that the message comes to. Nodes of one link lie together, streams last only
-until their link has read them, and then the next ones take their room: all that is touched for a
-link is in the cache.
+a stream holds the message's way: how many links it goes straight on, and the node behind them. Only
+there its tree is looked up, and nodes of one link lie together. Streams last only until their link
+has read them.
 """
 
 from typing import NamedTuple
@@ -19,26 +19,30 @@ from numba import int64, njit, uint32, uint64
 
 from simulator.hot import state as h
 from simulator.hot.jit import entry, inner
+from simulator.hot.streams import (
+    AT,
+    FEWEST,
+    LAST,
+    SIZE,
+    clear,
+    clear_all,
+    collect,
+    join,
+    larger,
+    lowest,
+    pool_of,
+    size_class,
+    take,
+    wait,
+)
 
 DONE, TOO_LONG, GROW = range(3)
 """Status: TOO_LONG where a wave lasts longer than keys can tell; then nothing has changed."""
 
-LAST = (1 << 63) - 1
-"""Key behind the end of a stream."""
-
 SEVERAL = 1 << 31
-"""Net.node: not one edge and its child, but (SEVERAL + n, first row of branch) for n of them."""
+"""Net.node: not one edge and a way, but (SEVERAL + n, first row of branch) for n of them."""
 
-AT, SIZE, NEXT = range(3)  # Scratch.edge: its stream, and (1 + edge) another one of its place
-
-WORD, PLACES, CROSSED, LATEST, MOST = range(5)  # how far cross_all is
-
-FEWEST = 3
-"""Room for a stream is 1 << FEWEST keys, or 2, 4, 8 ... times that."""
-
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_LOWEST = np.zeros(64, np.int64)
-_LOWEST[[(0x03F79D71B4CB0A89 << bit & (1 << 64) - 1) >> 58 for bit in range(64)]] = range(64)
+WORD, PLACES, CROSSED, LATEST, MOST = range(5)  # how far a wave has come
 
 
 class Net(NamedTuple):
@@ -50,12 +54,12 @@ class Net(NamedTuple):
     straight    a way is `straight` times the links that go straight on, plus the node behind them
     tree_first  int64[trees + 1]: a tree's rows of branch
     stop        int32[nodes]: which of its tree's stops it is (nodes that have sinks), or -1
-    stop_first  int64[trees + 1]
-    place_edge  int64[places + 1]: edges that begin at a place
+    tree_stops  int64[trees]
+    place_edge  int64[places + 1]: edges that begin at a place; on the first one goes straight on
     edge_place  int64[edges]: place that an edge leads to
     place_link  int64[places]
     place_kind  int64[places]
-    most        edges that lead to one place
+    most        streams at one place: edges that lead to it, or 2
     """
 
     node: np.ndarray
@@ -63,7 +67,7 @@ class Net(NamedTuple):
     straight: int
     tree_first: np.ndarray
     stop: np.ndarray
-    stop_first: np.ndarray
+    tree_stops: np.ndarray
     place_edge: np.ndarray
     edge_place: np.ndarray
     place_link: np.ndarray
@@ -71,285 +75,151 @@ class Net(NamedTuple):
     most: int
 
 
-class Scratch(NamedTuple):
-    """Zeros before and after.
-
-    edge     int64[edges, 3]
-    first    int64[places]: 1 + an edge whose stream waits there
-    touched  uint64[places / 64 + 1]: places where streams wait
-    """
-
-    edge: np.ndarray
-    first: np.ndarray
-    touched: np.ndarray
-
-
 class Wave(NamedTuple):
-    """Messages under way: times since `base` are shifted by `shift`, beside a message's row."""
+    """Messages under way. Keys tell times since `base`, shifted by `shift`, and rows."""
 
     base: int
     shift: int
-    each: int  # of a row, what numbers its flits: all of it, or nothing where all are as long
-    longest: int  # flits
-    flits: np.ndarray  # int64[kinds, rows]
-    block: np.ndarray  # int64[rows]: where a message's stops begin in `stood`, less its tree's
+    longest: int  # flits of a message
+    flits: np.ndarray  # int64[kinds, rows], or [kinds, 1] where all messages are alike
+    stop: np.ndarray  # int64[rows, 2]: where a message's first stop is in `stood`, how far the next
     stood: np.ndarray
 
 
-class Put(NamedTuple):
-    """What a link hands on, edge by edge."""
-
-    key: np.ndarray
-    way: np.ndarray
-
-
-class Pool(NamedTuple):
-    """Room for streams, in blocks of powers of two.
-
-    key   int64[room]; a free block's first one is the next free block of its size (1 + at)
-    way   uint32[room]
-    free  int64[64]: the first free block of every size (1 + at); last, where untouched room begins
-    """
-
-    key: np.ndarray
-    way: np.ndarray
-    free: np.ndarray
-
-
-@entry
-def straighten(child, straight, most):
-    """Links that go straight on behind every node, `most` at most, and the node behind them.
-
-    child     int64[nodes], larger: the one that a node which goes straight on has
-    straight  bool[nodes]
-    """
-    left, end = np.zeros(child.size, np.int64), np.arange(child.size)
-    for node in range(child.size - 1, -1, -1):
-        if straight[node] and left[child[node]] < most:
-            left[node], end[node] = left[child[node]] + 1, end[child[node]]
-    return left, end
-
-
-@entry
-def rank(above, below, n_links):
-    """Links, each behind all that hand on to it, and how many: fewer than there are in a circle.
-
-    A link comes soon after those before it, so that few streams wait at a time.
-
-    above, below   int64[edges], sorted by `above`
-    """
-    waits = np.zeros(n_links, np.int64)
-    first = np.zeros(n_links + 1, np.int64)
-    for e in range(above.size):
-        waits[below[e]] += 1
-        first[above[e] + 1] += 1
-    order, ready = np.empty(n_links, np.int64), np.empty(n_links, np.int64)
-    done, n = 0, 0
-    for link in range(n_links):
-        first[link + 1] += first[link]
-    for link in range(n_links - 1, -1, -1):
-        if waits[link] == 0:
-            ready[n] = link
-            n += 1
-    while n:
-        n -= 1
-        link = ready[n]
-        order[done] = link
-        done += 1
-        for e in range(first[link], first[link + 1]):
-            waits[below[e]] -= 1
-            if waits[below[e]] == 0:
-                ready[n] = below[e]
-                n += 1
-    return order, done
-
-
-@njit(inline="always")
-def lowest(bits):
-    """Position of the lowest set bit of an uint64 that has one (Leiserson et al., 1998)."""
-    return _LOWEST[((bits & (~bits + np.uint64(1))) * _DE_BRUIJN) >> np.uint64(58)]
-
-
-@njit(inline="always")
-def size_class(n):
-    """Of the smallest block that holds n keys."""
-    c = 0
-    while (int64(1) << (c + FEWEST)) < n:
-        c += 1
-    return c
-
-
-@njit(inline="always")
-def take(pool, n):
-    """A block for n keys."""
-    c = size_class(n)
-    at = pool.free[c] - 1
-    if at >= 0:
-        pool.free[c] = pool.key[at]
-    else:
-        at = pool.free[-1]
-        pool.free[-1] += int64(1) << (c + FEWEST)
-    return at
-
-
-@njit(inline="always")
-def give(pool, at, n):
-    """The block of n keys is free."""
-    c = size_class(n)
-    pool.key[at] = pool.free[c]
-    pool.free[c] = at + 1
-
-
-@njit
-def larger(pool, more):
-    """The same pool with room for some more keys, and twice as large at least."""
-    room = pool.key.size + max(pool.key.size, more)
-    keys, nodes = np.empty(room, np.int64), np.empty(room, np.uint32)
-    keys[: pool.key.size], nodes[: pool.key.size] = pool.key, pool.way
-    return Pool(keys, nodes, pool.free)
-
-
-@njit(inline="always")
-def join(edges, edge, way, key, keys, ways):
-    """A message joins the stream of an edge."""
-    at = uint64(edges[edge, AT])
-    keys[at], ways[at] = key, way
-    edges[edge, AT] = at + uint64(1)
-
-
-@njit(inline="always")
-def hand_on(net, edges, way, key, put):
-    """A message stands at a node that does not just go straight on: it joins the streams of the
-    links behind."""
-    edge, onward = net.node[way, 0], net.node[way, 1]
-    if edge < SEVERAL:
-        join(edges, edge, onward, key, put.key, put.way)
-    else:
-        for row in range(onward, onward + (edge - uint32(SEVERAL))):
-            join(edges, net.branch[row, 0], net.branch[row, 1], key, put.key, put.way)
-
-
-@njit(inline="always")
-def wait(scratch, pool, edge, place, at, size):
-    """A stream of some size at `at` is whole, and waits for the link behind its edge."""
-    pool.key[at + size] = LAST
-    row = scratch.edge[edge]
-    row[AT], row[SIZE], row[NEXT] = at, size, scratch.first[place]
-    scratch.first[place] = edge + 1
-    scratch.touched[place >> 6] |= uint64(1) << uint64(place & 63)
-
-
 @inner
-def size_up(net, wire, messages, wave, base, scratch, flits, block, begun):
-    """Flits of messages by kind of link, where each one's part of `stood` begins, sizes of the
-    streams that begin at roots: (how many streams, latest time, most flits, do flits differ)."""
-    latest, begin, n, longest, differ = -base, int64(0), int64(0), int64(0), False
+def size_up(net, messages, wave, waiting, begun):
+    """Sizes of the streams that begin at roots: (how many streams, latest time, do messages differ
+    in length)."""
+    n, latest, differ = int64(0), int64(0), False
+    first = messages[wave[0, h.W_MESSAGE]]
     for i in range(wave.shape[0]):
         row = messages[wave[i, h.W_MESSAGE]]
-        for kind in range(wire.shape[0]):
-            width = wire[kind, h.FLIT_BITS]
-            flits[kind, i] = row[h.M_TIMES] * ((row[h.M_BITS] + width - 1) // width)
-            differ |= flits[kind, i] != flits[kind, 0]
-            longest = max(longest, flits[kind, i])
+        differ |= row[h.M_BITS] != first[h.M_BITS] or row[h.M_TIMES] != first[h.M_TIMES]
         if wave[i, h.W_NODE] < 0:
             continue
-        tree = row[h.M_TREE]
-        block[i] = begin - net.stop_first[tree]
-        begin += net.stop_first[tree + 1] - net.stop_first[tree]
-        latest = max(latest, wave[i, h.W_TIME] - base)
-        for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
+        latest = max(latest, wave[i, h.W_TIME])
+        for at in range(net.tree_first[row[h.M_TREE]], net.tree_first[row[h.M_TREE] + 1]):
             edge = net.branch[at, 0]
-            if scratch.edge[edge, SIZE] == 0:
+            if waiting.edge[edge, SIZE] == 0:
                 begun[n] = edge
                 n += 1
-            scratch.edge[edge, SIZE] += 1
-    return n, latest, longest, differ
+            waiting.edge[edge, SIZE] += 1
+    return n, latest, differ
 
 
 @inner
-def room_for(scratch, begun, n):
+def count_flits(wire, messages, wave, flits):
+    """Fill Wave.flits; returns the longest."""
+    longest, bits, times = int64(0), int64(-1), int64(-1)
+    for i in range(flits.shape[1]):
+        row = messages[wave[i, h.W_MESSAGE]]
+        same = row[h.M_BITS] == bits and row[h.M_TIMES] == times  # divisions are slow
+        bits, times = row[h.M_BITS], row[h.M_TIMES]
+        for kind in range(wire.shape[0]):
+            width = wire[kind, h.FLIT_BITS]
+            flits[kind, i] = flits[kind, i - 1] if same else times * ((bits + width - 1) // width)
+            longest = max(longest, flits[kind, i])
+    return longest
+
+
+@inner
+def lay_out_stops(net, messages, wave, trees, stop):
+    """Fill Wave.stop: stops of a tree one after another, and at each all messages.
+
+    trees   int64[trees, 2] of zeros, changed: messages, and where the first stop is
+    """
+    for i in range(wave.shape[0]):
+        if wave[i, h.W_NODE] >= 0:
+            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
+            stop[i, 0] = trees[tree, 0]
+            trees[tree, 0] += 1
+    begin = int64(0)
+    for tree in range(trees.shape[0]):
+        trees[tree, 1] = begin
+        begin += trees[tree, 0] * net.tree_stops[tree]
+    for i in range(wave.shape[0]):
+        if wave[i, h.W_NODE] >= 0:
+            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
+            stop[i, 0] += trees[tree, 1]
+            stop[i, 1] = trees[tree, 0]
+
+
+@inner
+def room_for(waiting, begun):
     """Keys of the blocks that hold the streams begun."""
     room = int64(0)
-    for e in range(n):
-        room += int64(1) << (size_class(scratch.edge[begun[e], SIZE] + 1) + FEWEST)
+    for edge in begun:
+        room += int64(1) << (size_class(waiting.edge[edge, SIZE] + 1) + FEWEST)
     return room
 
 
 @inner
-def begin_at_roots(net, messages, wave, base, shift, scratch, pool, begun, n):
+def begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun):
     """Messages stand at their roots: the first streams."""
-    for e in range(n):
-        row = scratch.edge[begun[e]]
-        row[AT] = take(pool, row[SIZE] + 1)
+    for edge in begun:
+        waiting.edge[edge, AT] = take(pool, waiting.edge[edge, SIZE] + 1)
     for i in range(wave.shape[0]):
         if wave[i, h.W_NODE] >= 0:
             tree, key = messages[wave[i, h.W_MESSAGE], h.M_TREE], (wave[i, h.W_TIME] - base) << shift
             for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
-                join(scratch.edge, net.branch[at, 0], net.branch[at, 1], key | i, pool.key, pool.way)
-    for e in range(n):
-        edge = begun[e]
-        size = scratch.edge[edge, SIZE]
-        wait(scratch, pool, edge, net.edge_place[edge], scratch.edge[edge, AT] - size, size)
+                edge, way = net.branch[at, 0], net.branch[at, 1]
+                join(waiting.edge, edge, key | i, way, pool.key, pool.way)
+    for edge in begun:
+        at, size = waiting.edge[edge, AT], waiting.edge[edge, SIZE]
+        wait(waiting, pool, edge, net.edge_place[edge], at - size, size)
+
+
+@njit(inline="always")
+def hand_on(net, edges, way, key, put):
+    """A message stands at a node, and joins the streams of the links behind."""
+    edge, onward = net.node[way, 0], net.node[way, 1]
+    if edge < SEVERAL:
+        join(edges, edge, key, onward, put.key, put.way)
+    else:
+        for row in range(onward, onward + (edge - uint32(SEVERAL))):
+            join(edges, net.branch[row, 0], key, net.branch[row, 1], put.key, put.way)
+
+
+@njit(inline="always")
+def earliest(heads, n, keys):
+    """The stream whose next message is first, its key, and the one that ends its turn."""
+    best, least, limit = 0, int64(LAST), int64(LAST)
+    for j in range(n):
+        key = keys[uint64(heads[j])]
+        if key < least:
+            best, least, limit = j, key, least
+        elif key < limit:
+            limit = key
+    return best, least, limit
 
 
 @inner
-def collect(scratch, place, heads):
-    """Streams that wait at a place: (how many, their entries)."""
-    n, total, edge = 0, int64(0), scratch.first[place] - 1
-    while edge >= 0:
-        heads[n] = scratch.edge[edge, AT]
-        total += scratch.edge[edge, SIZE]
-        n += 1
-        edge = scratch.edge[edge, NEXT] - 1
-    return n, total
-
-
-@inner
-def give_back(scratch, pool, place):
-    """Nothing waits at a place any more."""
-    edge = scratch.first[place] - 1
-    scratch.first[place] = 0
-    while edge >= 0:
-        row = scratch.edge[edge]
-        give(pool, row[AT], row[SIZE] + 1)
-        edge = row[NEXT] - 1
-        row[:] = 0
-
-
-@inner
-def merge(net, edges, main, pool, heads, n, free, apart, on, wave, flits, put):
+def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put):
     """A link serves n streams, first come, first served: (when it is free again, flits).
 
-    Times are keys without a row. apart: a flit's; on: from a message's last flit, when the link is
-    free again, to its standing whole at the link's end.
+    Times are keys without a row. busy: a flit's, or (flits: None) a message's; on: from a message's
+    last flit, when the link is free again, to its standing whole at the link's end.
     """
-    mask, shift = (int64(1) << wave.shift) - 1, wave.shift
-    carried, keys, ways = int64(0), pool.key, pool.way
-    straight, w = uint32(net.straight), uint64(edges[main, AT])
-    while True:
-        best, least, limit = 0, int64(LAST), int64(LAST)
-        for j in range(n):
-            key = keys[uint64(heads[j])]
-            if key < least:
-                best, least, limit = j, key, least
-            elif key < limit:
-                limit = key
-        if least == LAST:
-            edges[main, AT] = w
-            return free, carried
+    mask, keys, ways = (int64(1) << wave.shift) - 1, pool.key, pool.way
+    straight, w, carried = uint32(net.straight), uint64(edges[main, AT]), int64(0)
+    best, least, limit = earliest(heads, n, keys)
+    while least < LAST:
         at, key = uint64(heads[best]), least
-        while True:  # a run of one stream, until it is another one's turn
+        while True:  # until it is another one's turn
             i = key & mask
-            f = flits[uint64(i & wave.each)]
-            free = max(key ^ i, free) + f * apart
-            carried += f
+            if flits is None:
+                free = max(key ^ i, free) + busy
+            else:
+                free = max(key ^ i, free) + flits[uint64(i)] * busy
+                carried += flits[uint64(i)]
             way, key = ways[at], (free + on) | i
             if way >= straight:
                 put.key[w], put.way[w] = key, way - straight
                 w += uint64(1)
             else:
                 if wave.stood.size and net.stop[way] >= 0:
-                    wave.stood[wave.block[i] + net.stop[way]] = ((free + on) >> shift) + wave.base
+                    to = wave.stop[i, 0] + wave.stop[i, 1] * net.stop[way]
+                    wave.stood[uint64(to)] = (key >> wave.shift) + wave.base
                 edges[main, AT] = w
                 hand_on(net, edges, way, key, put)
                 w = uint64(edges[main, AT])
@@ -358,124 +228,123 @@ def merge(net, edges, main, pool, heads, n, free, apart, on, wave, flits, put):
             if key >= limit:
                 break
         heads[best] = at
+        if n == 2:
+            best, least, limit = 1 - best, limit, key
+        else:
+            best, least, limit = earliest(heads, n, keys)
+    edges[main, AT] = w
+    return free, carried
 
 
 @inner
-def spread(net, scratch, pool, put, first, end, size):
+def spread(net, waiting, pool, put, first, end, size):
     """What a link has handed on, `size` keys apart in `put`, becomes streams that wait."""
     for edge in range(first, end):
         begin = (edge - first) * size
-        n = scratch.edge[edge, AT] - begin
-        scratch.edge[edge, AT] = 0
+        n = waiting.edge[edge, AT] - begin
+        waiting.edge[edge, AT] = 0
         if n:
             at = take(pool, n + 1)
             for k in range(n):
                 pool.key[at + k], pool.way[at + k] = put.key[begin + k], put.way[begin + k]
-            wait(scratch, pool, edge, net.edge_place[edge], at, n)
+            wait(waiting, pool, edge, net.edge_place[edge], at, n)
 
 
 @inner
-def cross_all(net, wire, links, wave, scratch, pool, put, heads, after, now):
-    """Touched links in order: merge what comes, hand it on. Returns DONE, TOO_LONG, or GROW where
-    there may be no room for what the next link hands on.
+def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
+    """Links where messages wait, in order. Returns DONE, TOO_LONG, or GROW where there may be no
+    room for what the next link hands on.
 
-    after   int64[places, 3]: place, free, flits
-    now     int64[4]: how far it is, changed
+    after   int64[places, 3]: link, when it is free, flits
+    now     int64[5]: how far it is, changed
     """
-    shift, word = wave.shift, now[WORD]
-    while word < scratch.touched.size:
-        now[WORD] = word
-        bits = scratch.touched[word]
+    shift = wave.shift
+    while now[WORD] < waiting.touched.size:
+        bits = waiting.touched[now[WORD]]
         if not bits:
-            word += 1
+            now[WORD] += 1
             continue
-        place = (word << 6) + lowest(bits)
-        n, size = collect(scratch, place, heads)
+        place = (now[WORD] << 6) + lowest(bits)
+        n, size = collect(waiting, place, heads)
         first, end = net.place_edge[place], net.place_edge[place + 1]
         now[MOST] = (2 * size + 2 + (1 << FEWEST)) * (end - first)
         if now[MOST] > min(put.key.size, pool.key.size - pool.free[-1]):
             return GROW
         link, kind = net.place_link[place], net.place_kind[place]
-        flit_ps, hop_ps = wire[kind, h.FLIT_PS], wire[kind, h.HOP_PS]
+        flit_ps, on_ps = wire[kind, h.FLIT_PS], wire[kind, h.HOP_PS] - wire[kind, h.FLIT_PS]
         free = max(links[link, h.FREE] - wave.base, 0)
-        last = max(now[LATEST], free) + float(wave.longest) * size * flit_ps + hop_ps
+        last = max(now[LATEST], free) + float(wave.longest) * size * flit_ps + max(on_ps, 0)
         if last >= int64(1) << (62 - shift):
             return TOO_LONG
         for edge in range(first, end):
-            scratch.edge[edge, AT] = (edge - first) * size
-        free, carried = merge(
-            net, scratch.edge, first, pool, heads, n, free << shift, flit_ps << shift,
-            (hop_ps - flit_ps) << shift, wave, wave.flits[kind], put,
-        )  # fmt: skip
-        scratch.touched[word] = bits & (bits - uint64(1))
-        give_back(scratch, pool, place)
-        spread(net, scratch, pool, put, first, end, size)
+            waiting.edge[edge, AT] = (edge - first) * size
+        free, busy, on = free << shift, flit_ps << shift, on_ps << shift
+        if wave.flits.shape[1] == 1:
+            flits = wave.flits[kind, 0]
+            free, _ = merge(
+                net, waiting.edge, first, pool, heads, n, free, flits * busy, on, wave, None, put
+            )
+            carried = flits * size
+        else:
+            free, carried = merge(
+                net, waiting.edge, first, pool, heads, n, free, busy, on, wave, wave.flits[kind], put
+            )
+        clear(waiting, pool, place)
+        spread(net, waiting, pool, put, first, end, size)
         free >>= shift
         row = after[now[PLACES]]
         row[0], row[1], row[2] = link, free, carried
         now[PLACES] += 1
         now[CROSSED] += size
-        now[LATEST] = max(now[LATEST], free + max(hop_ps - flit_ps, 0))
+        now[LATEST] = max(now[LATEST], free + max(on_ps, 0))
     return DONE
 
 
-@inner
-def forget(scratch, pool):
-    """Whatever waits."""
-    for word in range(scratch.touched.size):
-        bits = scratch.touched[word]
-        scratch.touched[word] = 0
-        while bits:
-            give_back(scratch, pool, (word << 6) + lowest(bits))
-            bits &= bits - uint64(1)
-
-
 @entry
-def carry(net, wire, messages, wave, links, scratch, stood):
+def carry(net, wire, messages, wave, links, waiting, stood):
     """Take a wave over all its links: (status, when all is quiet, crossings).
 
     wire      as Fixed.wire
     messages  as State.message: tree, bits and multiplicity are read
     wave      int64[rows, N_WAVE], sorted by tie: when a message stands at its root (or -1: none)
     links     as State.link, changed
-    stood     none, or room for the stops of all messages: when each stands there, message by
-              message in the order of its tree's nodes
+    waiting   nothing, before and after
+    stood     none, or room for the stops of all messages: when they stand there, tree by tree, stop
+              by stop, message by message
     """
     rows = wave.shape[0]
     if rows == 0:
         return DONE, int64(0), int64(0)
-    base = wave[:, h.W_TIME].min()
-    shift = int64(1)
+    base, shift = wave[:, h.W_TIME].min(), int64(1)
     while (1 << shift) < rows:
         shift += 1
-    flits, block = np.empty((wire.shape[0], rows), np.int64), np.empty(rows, np.int64)
     begun = np.empty(net.edge_place.size, np.int64)
-    n, latest, longest, differ = size_up(
-        net, wire, messages, wave, base, scratch, flits, block, begun
-    )
-    each = (int64(1) << shift) - 1 if differ else int64(0)
-    on_its_way = Wave(base, shift, each, longest, flits, block, stood)
-    room = 2 * room_for(scratch, begun, n) + 1024
-    pool = Pool(np.empty(room, np.int64), np.empty(room, np.uint32), np.zeros(64, np.int64))
-    put = Put(np.empty(1024, np.int64), np.empty(1024, np.uint32))
-    begin_at_roots(net, messages, wave, base, shift, scratch, pool, begun, n)
+    n, latest, differ = size_up(net, messages, wave, waiting, begun)
+    begun = begun[:n]
+    flits = np.empty((wire.shape[0], rows if differ else 1), np.int64)
+    longest = count_flits(wire, messages, wave, flits)
+    stop = np.empty((rows if stood.size else 0, 2), np.int64)
+    if stood.size:
+        trees = np.zeros((net.tree_stops.size, 2), np.int64)
+        lay_out_stops(net, messages, wave, trees, stop)
+    pool, put = pool_of(2 * room_for(waiting, begun) + 1024), pool_of(1024)
+    begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun)
+    under_way = Wave(base, shift, longest, flits, stop, stood)
     after, heads = np.empty((net.place_link.size, 3), np.int64), np.empty(net.most, np.int64)
     now = np.zeros(5, np.int64)
-    now[LATEST] = latest
-    while True:
-        status = cross_all(net, wire, links, on_its_way, scratch, pool, put, heads, after, now)
-        if status != GROW:
-            break
+    now[LATEST] = latest - base
+    status = int64(GROW)
+    while status == GROW:
+        status = cross_all(net, wire, links, under_way, waiting, pool, put, heads, after, now)
         if now[MOST] > put.key.size:
-            put = Put(np.empty(2 * now[MOST], np.int64), np.empty(2 * now[MOST], np.uint32))
-        else:
+            put = pool_of(2 * now[MOST])
+        elif status == GROW:
             pool = larger(pool, now[MOST])
     if status == TOO_LONG:
-        forget(scratch, pool)
+        clear_all(waiting, pool)
         return TOO_LONG, int64(0), int64(0)
-    for row in after[: now[PLACES]]:
-        links[row[0], h.FREE] = row[1] + base
-        links[row[0], h.FLITS] += row[2]
+    for k in range(now[PLACES]):
+        link = after[k, 0]
+        links[link, h.FREE] = after[k, 1] + base
+        links[link, h.FLITS] += after[k, 2]
     return DONE, now[LATEST] + base, now[CROSSED]
-
-
