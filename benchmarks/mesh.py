@@ -145,8 +145,8 @@ def traffic(trees: Trees, n: int, window_ps: int, rng: np.random.Generator) -> T
 
 
 def arrivals(trees: Trees, of: Traffic) -> tuple[I64, I64]:
-    """(arrivals at every core, message by message, links' state): the work that is measured."""
-    links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty(of.deliveries, np.int64)
+    """(arrivals at cores as `carry` tells them, links' state): the work that is measured."""
+    links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty((of.deliveries, 2), np.int64)
     scratch = scratch_of(trees.net)
     status, _, crossings = carry(trees.net, WIRE, of.messages, of.wave, links, scratch, stood)
     if status or crossings != of.crossings:

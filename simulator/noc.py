@@ -13,7 +13,7 @@ from simulator.hot.state import Fixed, State
 from simulator.hot.streams import Waiting
 from simulator.machine import enlarged
 
-_NOT_WANTED = np.zeros(0, np.int64)
+_NOT_WANTED = np.zeros((0, 2), np.int64)
 
 
 def net_of(program: Program) -> Net | None:

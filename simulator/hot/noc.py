@@ -42,7 +42,7 @@ DONE, TOO_LONG, GROW = range(3)
 SEVERAL = 1 << 31
 """Net.node: not one edge and a way, but (SEVERAL + n, first row of branch) for n of them."""
 
-WORD, PLACES, CROSSED, LATEST, MOST = range(5)  # how far a wave has come
+WORD, PLACES, CROSSED, LATEST, MOST, STOOD = range(6)  # how far a wave has come
 
 
 class Net(NamedTuple):
@@ -82,7 +82,6 @@ class Wave(NamedTuple):
     shift: int
     longest: int  # flits of a message
     flits: np.ndarray  # int64[kinds, rows], or [kinds, 1] where all messages are alike
-    stop: np.ndarray  # int64[rows, 2]: where a message's first stop is in `stood`, how far the next
     stood: np.ndarray
 
 
@@ -120,28 +119,6 @@ def count_flits(wire, messages, wave, flits):
             flits[kind, i] = flits[kind, i - 1] if same else times * ((bits + width - 1) // width)
             longest = max(longest, flits[kind, i])
     return longest
-
-
-@inner
-def lay_out_stops(net, messages, wave, trees, stop):
-    """Fill Wave.stop: stops of a tree one after another, and at each all messages.
-
-    trees   int64[trees, 2] of zeros, changed: messages, and where the first stop is
-    """
-    for i in range(wave.shape[0]):
-        if wave[i, h.W_NODE] >= 0:
-            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
-            stop[i, 0] = trees[tree, 0]
-            trees[tree, 0] += 1
-    begin = int64(0)
-    for tree in range(trees.shape[0]):
-        trees[tree, 1] = begin
-        begin += trees[tree, 0] * net.tree_stops[tree]
-    for i in range(wave.shape[0]):
-        if wave[i, h.W_NODE] >= 0:
-            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
-            stop[i, 0] += trees[tree, 1]
-            stop[i, 1] = trees[tree, 0]
 
 
 @inner
@@ -194,14 +171,14 @@ def earliest(heads, n, keys):
 
 
 @inner
-def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put):
+def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put, now):
     """A link serves n streams, first come, first served: (when it is free again, flits).
 
     Times are keys without a row. busy: a flit's, or (flits: None) a message's; on: from a message's
     last flit, when the link is free again, to its standing whole at the link's end.
     """
     mask, keys, ways = (int64(1) << wave.shift) - 1, pool.key, pool.way
-    straight, w, carried = uint32(net.straight), uint64(edges[main, AT]), int64(0)
+    straight, w, carried, stood = uint32(net.straight), uint64(edges[main, AT]), int64(0), uint64(now[STOOD])
     best, least, limit = earliest(heads, n, keys)
     while least < LAST:
         at, key = uint64(heads[best]), least
@@ -218,8 +195,9 @@ def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put):
                 w += uint64(1)
             else:
                 if wave.stood.size and net.stop[way] >= 0:
-                    to = wave.stop[i, 0] + wave.stop[i, 1] * net.stop[way]
-                    wave.stood[uint64(to)] = (key >> wave.shift) + wave.base
+                    wave.stood[stood, 0] = (key >> wave.shift) + wave.base
+                    wave.stood[stood, 1] = (i << 32) | net.stop[way]
+                    stood += uint64(1)
                 edges[main, AT] = w
                 hand_on(net, edges, way, key, put)
                 w = uint64(edges[main, AT])
@@ -232,7 +210,7 @@ def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put):
             best, least, limit = 1 - best, limit, key
         else:
             best, least, limit = earliest(heads, n, keys)
-    edges[main, AT] = w
+    edges[main, AT], now[STOOD] = w, stood
     return free, carried
 
 
@@ -256,7 +234,7 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
     room for what the next link hands on.
 
     after   int64[places, 3]: link, when it is free, flits
-    now     int64[5]: how far it is, changed
+    now     int64[6]: how far it is, changed
     """
     shift = wave.shift
     while now[WORD] < waiting.touched.size:
@@ -282,12 +260,12 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
         if wave.flits.shape[1] == 1:
             flits = wave.flits[kind, 0]
             free, _ = merge(
-                net, waiting.edge, first, pool, heads, n, free, flits * busy, on, wave, None, put
+                net, waiting.edge, first, pool, heads, n, free, flits * busy, on, wave, None, put, now
             )
             carried = flits * size
         else:
             free, carried = merge(
-                net, waiting.edge, first, pool, heads, n, free, busy, on, wave, wave.flits[kind], put
+                net, waiting.edge, first, pool, heads, n, free, busy, on, wave, wave.flits[kind], put, now
             )
         clear(waiting, pool, place)
         spread(net, waiting, pool, put, first, end, size)
@@ -309,8 +287,8 @@ def carry(net, wire, messages, wave, links, waiting, stood):
     wave      int64[rows, N_WAVE], sorted by tie: when a message stands at its root (or -1: none)
     links     as State.link, changed
     waiting   nothing, before and after
-    stood     none, or room for the stops of all messages: when they stand there, tree by tree, stop
-              by stop, message by message
+    stood     none, or int64[stops of all messages, 2], filled link by link: when a message stood
+              at one, and row << 32 | which one of its tree's
     """
     rows = wave.shape[0]
     if rows == 0:
@@ -323,15 +301,11 @@ def carry(net, wire, messages, wave, links, waiting, stood):
     begun = begun[:n]
     flits = np.empty((wire.shape[0], rows if differ else 1), np.int64)
     longest = count_flits(wire, messages, wave, flits)
-    stop = np.empty((rows if stood.size else 0, 2), np.int64)
-    if stood.size:
-        trees = np.zeros((net.tree_stops.size, 2), np.int64)
-        lay_out_stops(net, messages, wave, trees, stop)
     pool, put = pool_of(2 * room_for(waiting, begun) + 1024), pool_of(1024)
     begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun)
-    under_way = Wave(base, shift, longest, flits, stop, stood)
+    under_way = Wave(base, shift, longest, flits, stood)
     after, heads = np.empty((net.place_link.size, 3), np.int64), np.empty(net.most, np.int64)
-    now = np.zeros(5, np.int64)
+    now = np.zeros(6, np.int64)
     now[LATEST] = latest - base
     status = int64(GROW)
     while status == GROW:
