@@ -70,12 +70,13 @@ def streams(
     owner = np.where(inner, n_trees + holder, tree[above])
     listed = np.flatnonzero(~inner | (holder >= 0))
     listed = listed[np.argsort(owner[listed], kind="stable")]
-    onward = np.stack([edge[listed], way[listed]], axis=1)
+    onward = (edge[listed] << 32 | way[listed]).astype(np.uint64)
     sizes = np.bincount(owner[listed], minlength=n_trees + kept.size)
     lone = sizes == 1
     lone[:n_trees] = False
     branching = ~np.repeat(lone, sizes)
-    node = np.stack([SEVERAL + sizes, _begins(np.where(lone, 0, sizes))[:-1]], axis=1)
+    row = _begins(np.where(lone, 0, sizes))[:-1].astype(np.uint64)
+    node = (SEVERAL + sizes).astype(np.uint64) << np.uint64(32) | row
     node[lone] = onward[~branching]
 
     nodes = np.argsort(tree, kind="stable")
@@ -86,8 +87,8 @@ def streams(
         _begins(tree_stops)[:-1], tree_stops
     )
     return Net(
-        node=node[n_trees:].astype(np.uint32),
-        branch=onward[branching].astype(np.uint32),
+        node=node[n_trees:],
+        branch=onward[branching],
         straight=1 << bits,
         tree_first=_begins(sizes[:n_trees]),
         stop=stop,
@@ -108,7 +109,9 @@ def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
 def scratch_of(net: Net) -> Waiting:
     """Room for one wave at a time."""
     return Waiting(
-        edge=np.zeros((net.edge_place.size + 1, 3), np.int64),
+        at=np.zeros(net.edge_place.size + 1, np.int64),
+        size=np.zeros(net.edge_place.size, np.int64),
+        next=np.zeros(net.edge_place.size, np.int64),
         first=np.zeros(net.place_link.size, np.int64),
         touched=np.zeros(net.place_link.size // 64 + 1, np.uint64),
     )

@@ -20,10 +20,8 @@ from numba import int64, njit, uint32, uint64
 from simulator.hot import state as h
 from simulator.hot.jit import entry, inner
 from simulator.hot.streams import (
-    AT,
     FEWEST,
     LAST,
-    SIZE,
     clear,
     clear_all,
     collect,
@@ -40,7 +38,7 @@ DONE, TOO_LONG, GROW = range(3)
 """Status: TOO_LONG where a wave lasts longer than keys can tell; then nothing has changed."""
 
 SEVERAL = 1 << 31
-"""Net.node: not one edge and a way, but (SEVERAL + n, first row of branch) for n of them."""
+"""Net.node: not one edge and a way, but SEVERAL + n and the first row of `branch` for n of them."""
 
 WORD, PLACES, CROSSED, LATEST, MOST, STOOD = range(6)  # how far a wave has come
 
@@ -48,9 +46,9 @@ WORD, PLACES, CROSSED, LATEST, MOST, STOOD = range(6)  # how far a wave has come
 class Net(NamedTuple):
     """Trees as streams. An edge leads from a link to one behind it; a place is a link's rank.
 
-    node        uint32[nodes, 2]: edge of, and way to, the next node of those below roots, by place
-    branch      uint32[branches, 2]: the same, below roots, tree by tree, and below nodes that have
-                not just one child
+    node        uint64[nodes], by place: the edge over which messages leave, << 32, and their way
+    branch      uint64[...]: the same, below roots, tree by tree, and below nodes that do not have
+                just one child
     straight    a way is `straight` times the links that go straight on, plus the node behind them
     tree_first  int64[trees + 1]: a tree's rows of branch
     stop        int32[nodes]: which of its tree's stops it is (nodes that have sinks), or -1
@@ -98,11 +96,11 @@ def size_up(net, messages, wave, waiting, begun):
             continue
         latest = max(latest, wave[i, h.W_TIME])
         for at in range(net.tree_first[row[h.M_TREE]], net.tree_first[row[h.M_TREE] + 1]):
-            edge = net.branch[at, 0]
-            if waiting.edge[edge, SIZE] == 0:
+            edge = net.branch[at] >> uint64(32)
+            if waiting.size[edge] == 0:
                 begun[n] = edge
                 n += 1
-            waiting.edge[edge, SIZE] += 1
+            waiting.size[edge] += 1
     return n, latest, differ
 
 
@@ -126,7 +124,7 @@ def room_for(waiting, begun):
     """Keys of the blocks that hold the streams begun."""
     room = int64(0)
     for edge in begun:
-        room += int64(1) << (size_class(waiting.edge[edge, SIZE] + 1) + FEWEST)
+        room += int64(1) << (size_class(waiting.size[edge] + 1) + FEWEST)
     return room
 
 
@@ -134,27 +132,15 @@ def room_for(waiting, begun):
 def begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun):
     """Messages stand at their roots: the first streams."""
     for edge in begun:
-        waiting.edge[edge, AT] = take(pool, waiting.edge[edge, SIZE] + 1)
+        waiting.at[edge] = take(pool, waiting.size[edge] + 1)
     for i in range(wave.shape[0]):
         if wave[i, h.W_NODE] >= 0:
             tree, key = messages[wave[i, h.W_MESSAGE], h.M_TREE], (wave[i, h.W_TIME] - base) << shift
             for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
-                edge, way = net.branch[at, 0], net.branch[at, 1]
-                join(waiting.edge, edge, key | i, way, pool.key, pool.way)
+                join(waiting.at, net.branch[at], key | i, pool)
     for edge in begun:
-        at, size = waiting.edge[edge, AT], waiting.edge[edge, SIZE]
+        at, size = waiting.at[edge], waiting.size[edge]
         wait(waiting, pool, edge, net.edge_place[edge], at - size, size)
-
-
-@njit(inline="always")
-def hand_on(net, edges, way, key, put):
-    """A message stands at a node, and joins the streams of the links behind."""
-    edge, onward = net.node[way, 0], net.node[way, 1]
-    if edge < SEVERAL:
-        join(edges, edge, key, onward, put.key, put.way)
-    else:
-        for row in range(onward, onward + (edge - uint32(SEVERAL))):
-            join(edges, net.branch[row, 0], key, net.branch[row, 1], put.key, put.way)
 
 
 @njit(inline="always")
@@ -171,14 +157,14 @@ def earliest(heads, n, keys):
 
 
 @inner
-def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put, now):
+def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, now):
     """A link serves n streams, first come, first served: (when it is free again, flits).
 
     Times are keys without a row. busy: a flit's, or (flits: None) a message's; on: from a message's
     last flit, when the link is free again, to its standing whole at the link's end.
     """
     mask, keys, ways = (int64(1) << wave.shift) - 1, pool.key, pool.way
-    straight, w, carried, stood = uint32(net.straight), uint64(edges[main, AT]), int64(0), uint64(now[STOOD])
+    straight, w, carried, stood = uint32(net.straight), uint64(next_at[main]), int64(0), uint64(now[STOOD])
     best, least, limit = earliest(heads, n, keys)
     while least < LAST:
         at, key = uint64(heads[best]), least
@@ -198,9 +184,18 @@ def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put, no
                     wave.stood[stood, 0] = (key >> wave.shift) + wave.base
                     wave.stood[stood, 1] = (i << 32) | net.stop[way]
                     stood += uint64(1)
-                edges[main, AT] = w
-                hand_on(net, edges, way, key, put)
-                w = uint64(edges[main, AT])
+                onward = net.node[way]
+                edge = onward >> uint64(32)
+                if edge == main:
+                    put.key[w], put.way[w] = key, uint32(onward)
+                    w += uint64(1)
+                elif edge < SEVERAL:
+                    join(next_at, onward, key, put)
+                else:
+                    next_at[main], row = w, onward & uint64(0xFFFFFFFF)
+                    for more in range(row, row + (edge - uint64(SEVERAL))):
+                        join(next_at, net.branch[more], key, put)
+                    w = uint64(next_at[main])
             at += uint64(1)
             key = keys[at]
             if key >= limit:
@@ -210,7 +205,7 @@ def merge(net, edges, main, pool, heads, n, free, busy, on, wave, flits, put, no
             best, least, limit = 1 - best, limit, key
         else:
             best, least, limit = earliest(heads, n, keys)
-    edges[main, AT], now[STOOD] = w, stood
+    next_at[main], now[STOOD] = w, stood
     return free, carried
 
 
@@ -219,8 +214,8 @@ def spread(net, waiting, pool, put, first, end, size):
     """What a link has handed on, `size` keys apart in `put`, becomes streams that wait."""
     for edge in range(first, end):
         begin = (edge - first) * size
-        n = waiting.edge[edge, AT] - begin
-        waiting.edge[edge, AT] = 0
+        n = waiting.at[edge] - begin
+        waiting.at[edge] = 0
         if n:
             at = take(pool, n + 1)
             for k in range(n):
@@ -255,17 +250,17 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
         if last >= int64(1) << (62 - shift):
             return TOO_LONG
         for edge in range(first, end):
-            waiting.edge[edge, AT] = (edge - first) * size
+            waiting.at[edge] = (edge - first) * size
         free, busy, on = free << shift, flit_ps << shift, on_ps << shift
         if wave.flits.shape[1] == 1:
             flits = wave.flits[kind, 0]
             free, _ = merge(
-                net, waiting.edge, first, pool, heads, n, free, flits * busy, on, wave, None, put, now
+                net, waiting.at, uint64(first), pool, heads, n, free, flits * busy, on, wave, None, put, now
             )
             carried = flits * size
         else:
             free, carried = merge(
-                net, waiting.edge, first, pool, heads, n, free, busy, on, wave, wave.flits[kind], put, now
+                net, waiting.at, uint64(first), pool, heads, n, free, busy, on, wave, wave.flits[kind], put, now
             )
         clear(waiting, pool, place)
         spread(net, waiting, pool, put, first, end, size)

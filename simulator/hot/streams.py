@@ -9,14 +9,12 @@ again first, so streams that come and go stay in the cache.
 from typing import NamedTuple
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import int64, njit, uint32, uint64
 
 from simulator.hot.jit import inner
 
 LAST = (1 << 63) - 1
 """Key behind the end of a stream."""
-
-AT, SIZE, NEXT = range(3)  # Waiting.edge: a stream, and 1 + another edge of its place that has one
 
 FEWEST = 3
 """The smallest block has room for 1 << FEWEST keys; others for 2, 4, 8 ... times as many."""
@@ -29,12 +27,16 @@ _LOWEST[[(0x03F79D71B4CB0A89 << bit & (1 << 64) - 1) >> 58 for bit in range(64)]
 class Waiting(NamedTuple):
     """Streams that wait. Zeros where none does.
 
-    edge     int64[edges + 1, 3]; the last row is nobody's
+    at       int64[edges + 1]: where an edge's stream begins; the last edge is nobody's
+    size     int64[edges]
+    next     int64[edges]: 1 + another edge whose stream waits at the same place
     first    int64[places]: 1 + an edge whose stream waits there
     touched  uint64[places / 64 + 1]: places where streams wait
     """
 
-    edge: np.ndarray
+    at: np.ndarray
+    size: np.ndarray
+    next: np.ndarray
     first: np.ndarray
     touched: np.ndarray
 
@@ -104,19 +106,19 @@ def give(pool, at, n):
 
 
 @njit(inline="always")
-def join(edges, edge, key, way, keys, ways):
-    """A message joins the stream of an edge."""
-    at = uint64(edges[edge, AT])
-    keys[at], ways[at] = key, way
-    edges[edge, AT] = at + uint64(1)
+def join(next_at, onward, key, streams):
+    """A message joins a stream: onward is an edge, << 32, and the message's way behind it."""
+    edge = onward >> uint64(32)
+    at = uint64(next_at[edge])
+    streams.key[at], streams.way[at] = key, uint32(onward)
+    next_at[edge] = at + uint64(1)
 
 
 @njit(inline="always")
 def wait(waiting, pool, edge, place, at, size):
     """A stream is whole, and waits."""
     pool.key[at + size] = LAST
-    row = waiting.edge[edge]
-    row[AT], row[SIZE], row[NEXT] = at, size, waiting.first[place]
+    waiting.at[edge], waiting.size[edge], waiting.next[edge] = at, size, waiting.first[place]
     waiting.first[place] = edge + 1
     waiting.touched[place >> 6] |= uint64(1) << uint64(place & 63)
 
@@ -127,10 +129,10 @@ def collect(waiting, place, heads):
     end is an empty one."""
     n, total, edge = 0, int64(0), waiting.first[place] - 1
     while edge >= 0:
-        heads[n] = waiting.edge[edge, AT]
-        total += waiting.edge[edge, SIZE]
+        heads[n] = waiting.at[edge]
+        total += waiting.size[edge]
         n += 1
-        edge = waiting.edge[edge, NEXT] - 1
+        edge = waiting.next[edge] - 1
     if n == 1:
         heads[1] = heads[0] + total
     return max(n, 2), total
@@ -143,10 +145,10 @@ def clear(waiting, pool, place):
     waiting.first[place] = 0
     waiting.touched[place >> 6] &= ~(uint64(1) << uint64(place & 63))
     while edge >= 0:
-        row = waiting.edge[edge]
-        give(pool, row[AT], row[SIZE] + 1)
-        edge = row[NEXT] - 1
-        row[:] = 0
+        give(pool, waiting.at[edge], waiting.size[edge] + 1)
+        another = waiting.next[edge] - 1
+        waiting.at[edge], waiting.size[edge], waiting.next[edge] = 0, 0, 0
+        edge = another
 
 
 @inner
