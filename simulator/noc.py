@@ -16,11 +16,14 @@ from simulator.machine import enlarged
 _NOT_WANTED = np.zeros((0, 2), np.int64)
 
 
-def net_of(program: Program) -> Net | None:
-    """Streams of all trees; None for links in a circle, which have no first one."""
+def net_of(program: Program, *, stopping: bool = False) -> Net | None:
+    """Streams of all trees; None for links in a circle, which have no first one.
+
+    stopping: whether it is asked when messages stand at their sinks, not only at what time all do.
+    """
     t = program.tables
     parent = parent_of_node(t)
-    tree, stops = tree_of_node(t, parent), t.node_first_sink < t.node_last_sink
+    tree, stops = tree_of_node(t, parent), (t.node_first_sink < t.node_last_sink) & stopping
     return streams(t.node_link, parent, tree, t.tree_root.size, stops, t.link_kind)
 
 
@@ -33,7 +36,7 @@ def streams(
     link_kind: NDArray[np.integer],
 ) -> Net | None:
     """Of trees whose nodes come after their parents: link, parent (or -1) and tree of every node,
-    and whether it has sinks."""
+    and whether it is a stop, whose times may be asked for."""
     link, n_links = node_link.astype(np.int64), link_kind.size
     below = np.flatnonzero(parent >= 0)
     above = parent[below]
@@ -124,7 +127,7 @@ def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
     """
     reg = state.reg
     sent = state.wave[: reg[h.R_WAVE]]
-    wave = sent[np.argsort(sent[:, h.W_TIE])]
+    wave = sent[np.argsort(sent[:, h.W_TIE], kind="stable")]
     status, quiet, crossings = carry(
         net, fixed.wire, state.message, wave, state.link, scratch, _NOT_WANTED
     )

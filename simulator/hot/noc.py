@@ -51,7 +51,7 @@ class Net(NamedTuple):
                 just one child
     straight    a way is `straight` times the links that go straight on, plus the node behind them
     tree_first  int64[trees + 1]: a tree's rows of branch
-    stop        int32[nodes]: which of its tree's stops it is (nodes that have sinks), or -1
+    stop        int32[nodes]: which of its tree's stops it is, or -1
     tree_stops  int64[trees]
     place_edge  int64[places + 1]: edges that begin at a place; on the first one goes straight on
     edge_place  int64[edges]: place that an edge leads to

@@ -22,7 +22,7 @@ NONE = np.zeros((0, 2), np.int64)
 def network():
     """Trees of a program on two chips: forks, and links that many of them share."""
     program = tiny()
-    return program.tables, net_of(program)
+    return program.tables, net_of(program, stopping=True)
 
 
 def random_wave(rng, rows, grid, wire):
