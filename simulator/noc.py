@@ -13,6 +13,8 @@ from simulator.hot.state import Fixed, State
 from simulator.hot.streams import Waiting
 from simulator.machine import enlarged
 
+I64, U64, Flags = NDArray[np.int64], NDArray[np.uint64], NDArray[np.bool_]
+
 _NOT_WANTED = np.zeros((0, 2), np.int64)
 
 
@@ -32,68 +34,42 @@ def streams(
     parent: NDArray[np.integer],
     tree: NDArray[np.integer],
     n_trees: int,
-    stops: NDArray[np.bool_],
+    stops: Flags,
     link_kind: NDArray[np.integer],
 ) -> Net | None:
     """Of trees whose nodes come after their parents: link, parent (or -1) and tree of every node,
     and whether it is a stop, whose times may be asked for."""
     link, n_links = node_link.astype(np.int64), link_kind.size
-    below = np.flatnonzero(parent >= 0)
-    above = parent[below]
-    pairs, pair = np.unique(link[above] * n_links + link[below], return_inverse=True)
+    below = np.flatnonzero(parent >= 0)  # from here on, nodes are numbered among these
+    pairs, pair = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
     order, ranked = rank(pairs // n_links, pairs % n_links, n_links)
     if ranked < n_links:
         return None
-    place = np.empty(n_links, np.int64)
-    place[order] = np.arange(n_links)
+    place = _numbers(order, n_links)
     leaves, leads = place[pairs // n_links], place[pairs % n_links]
     used = np.bincount(pair, minlength=pairs.size)
-    by_place = np.lexsort((-used, leaves))  # of a place's edges, the first one goes straight on
-    edge = np.empty(pairs.size, np.int64)
-    edge[by_place] = np.arange(pairs.size)
-    edge = edge[pair]
+    by_place = np.lexsort((-used, leaves))  # most go straight on
+    edge, its_place = _numbers(by_place, pairs.size)[pair], leads[pair]
     place_edge = _begins(np.bincount(leaves, minlength=n_links))
 
-    position = np.full(link.size, -1, np.int64)
-    position[below] = np.arange(below.size)
-    children = np.bincount(above, minlength=link.size)
-    child = np.zeros(below.size, np.int64)
-    inner = parent[above] >= 0
-    child[position[above[inner]]] = np.flatnonzero(inner)
-    goes_on = (children[below] == 1) & ~stops[below]
-    goes_on &= edge[child] == place_edge[leads[pair]]
-    bits = max(1, int(below.size).bit_length())
-    left, last = straighten(child, goes_on, (1 << max(0, 32 - bits)) - 1)
-    kept = np.flatnonzero(left == 0)
-    number = np.full(below.size, -1, np.int64)
-    number[kept[np.argsort(leads[pair][kept], kind="stable")]] = np.arange(kept.size)
-    way = (left << bits) | number[last]
-
-    holder = np.where(inner, number[position[above]], -1)
-    owner = np.where(inner, n_trees + holder, tree[above])
-    listed = np.flatnonzero(~inner | (holder >= 0))
-    listed = listed[np.argsort(owner[listed], kind="stable")]
-    onward = (edge[listed] << 32 | way[listed]).astype(np.uint64)
-    sizes = np.bincount(owner[listed], minlength=n_trees + kept.size)
-    lone = sizes == 1
-    lone[:n_trees] = False
-    branching = ~np.repeat(lone, sizes)
-    row = _begins(np.where(lone, 0, sizes))[:-1].astype(np.uint64)
-    node = (SEVERAL + sizes).astype(np.uint64) << np.uint64(32) | row
-    node[lone] = onward[~branching]
-
-    nodes = np.argsort(tree, kind="stable")
-    stopping = nodes[stops[nodes] & (parent[nodes] >= 0)]
-    stop = np.full(kept.size, -1, np.int32)
+    tree, above, stops = tree[below], _numbers(below, link.size)[parent[below]], stops[below]
+    way, number, straight = _ways(above, edge, place_edge[its_place], its_place, stops)
+    kept = int(number.max(initial=-1)) + 1
+    held = np.where(number[above] < 0, -1, n_trees + number[above])
+    owner = np.where(above < 0, tree, held)
+    node, branch, tree_first = _onward(edge, way, owner, n_trees, kept)
+    by_tree = np.argsort(tree, kind="stable")
+    stopping = by_tree[stops[by_tree]]
     tree_stops = np.bincount(tree[stopping], minlength=n_trees)
-    stop[number[position[stopping]]] = np.arange(stopping.size) - np.repeat(
+    stop = np.full(kept, -1, np.int32)
+    stop[number[stopping]] = np.arange(stopping.size) - np.repeat(
         _begins(tree_stops)[:-1], tree_stops
     )
     return Net(
-        node=node[n_trees:],
-        branch=onward[branching],
-        straight=1 << bits,
-        tree_first=_begins(sizes[:n_trees]),
+        node=node,
+        branch=branch,
+        straight=straight,
+        tree_first=tree_first,
         stop=stop,
         tree_stops=tree_stops,
         place_edge=place_edge,
@@ -104,7 +80,48 @@ def streams(
     )
 
 
-def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+def _ways(above: I64, edge: I64, main: I64, place: I64, stops: Flags) -> tuple[I64, I64, int]:
+    """(Way to every node, number of each that is looked up there or -1, Net.straight).
+
+    above: the node before, or -1; main: the edge on which one goes straight on from a node.
+    """
+    behind = np.flatnonzero(above >= 0)
+    child = np.zeros(above.size, np.int64)
+    child[above[behind]] = behind
+    lone = np.bincount(above[behind], minlength=above.size) == 1
+    bits = max(1, above.size.bit_length())
+    most = (1 << max(0, 32 - bits)) - 1
+    left, last = straighten(child, lone & ~stops & (edge[child] == main), most)
+    kept = np.flatnonzero(left == 0)
+    number = np.full(above.size, -1, np.int64)
+    number[kept[np.argsort(place[kept], kind="stable")]] = np.arange(kept.size)
+    return (left << bits) | number[last], number, 1 << bits
+
+
+def _onward(edge: I64, way: I64, owner: I64, n_trees: int, n_nodes: int) -> tuple[U64, U64, I64]:
+    """Net.node, branch and tree_first, of nodes below a tree's root, the node n_trees + n, or -1:
+    one that goes straight on."""
+    listed = np.flatnonzero(owner >= 0)
+    listed = listed[np.argsort(owner[listed], kind="stable")]
+    onward = (edge[listed] << 32 | way[listed]).astype(np.uint64)
+    sizes = np.bincount(owner[listed], minlength=n_trees + n_nodes)
+    lone = sizes == 1
+    lone[:n_trees] = False
+    branching = ~np.repeat(lone, sizes)
+    row = _begins(np.where(lone, 0, sizes))[:-1].astype(np.uint64)
+    node = (SEVERAL + sizes).astype(np.uint64) << np.uint64(32) | row
+    node[lone] = onward[~branching]
+    return node[n_trees:], onward[branching], _begins(sizes[:n_trees])
+
+
+def _numbers(chosen: I64, n: int) -> I64:
+    """Where each of n things stands among those chosen; -1 for others."""
+    number = np.full(n, -1, np.int64)
+    number[chosen] = np.arange(chosen.size)
+    return number
+
+
+def _begins(sizes: NDArray[np.integer]) -> I64:
     """Where each of some ranges of these sizes begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 

@@ -135,9 +135,10 @@ def begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun):
         waiting.at[edge] = take(pool, waiting.size[edge] + 1)
     for i in range(wave.shape[0]):
         if wave[i, h.W_NODE] >= 0:
-            tree, key = messages[wave[i, h.W_MESSAGE], h.M_TREE], (wave[i, h.W_TIME] - base) << shift
+            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
+            key = (wave[i, h.W_TIME] - base) << shift | i
             for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
-                join(waiting.at, net.branch[at], key | i, pool)
+                join(waiting.at, net.branch[at], key, pool)
     for edge in begun:
         at, size = waiting.at[edge], waiting.size[edge]
         wait(waiting, pool, edge, net.edge_place[edge], at - size, size)
@@ -164,7 +165,8 @@ def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, 
     last flit, when the link is free again, to its standing whole at the link's end.
     """
     mask, keys, ways = (int64(1) << wave.shift) - 1, pool.key, pool.way
-    straight, w, carried, stood = uint32(net.straight), uint64(next_at[main]), int64(0), uint64(now[STOOD])
+    straight, carried = uint32(net.straight), int64(0)
+    w, stood = uint64(next_at[main]), uint64(now[STOOD])
     best, least, limit = earliest(heads, n, keys)
     while least < LAST:
         at, key = uint64(heads[best]), least
@@ -252,15 +254,16 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
         for edge in range(first, end):
             waiting.at[edge] = (edge - first) * size
         free, busy, on = free << shift, flit_ps << shift, on_ps << shift
-        if wave.flits.shape[1] == 1:
-            flits = wave.flits[kind, 0]
+        flits, main = wave.flits[kind], uint64(first)
+        if flits.size == 1:
+            busy *= flits[0]
             free, _ = merge(
-                net, waiting.at, uint64(first), pool, heads, n, free, flits * busy, on, wave, None, put, now
+                net, waiting.at, main, pool, heads, n, free, busy, on, wave, None, put, now
             )
-            carried = flits * size
+            carried = flits[0] * size
         else:
             free, carried = merge(
-                net, waiting.at, uint64(first), pool, heads, n, free, busy, on, wave, wave.flits[kind], put, now
+                net, waiting.at, main, pool, heads, n, free, busy, on, wave, flits, put, now
             )
         clear(waiting, pool, place)
         spread(net, waiting, pool, put, first, end, size)
