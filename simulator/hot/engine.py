@@ -11,6 +11,7 @@ Tasks of an expert know only the tokens that chose it: they count them, and take
 from numba import int64
 
 from simulator.hot import state as h
+from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
 from simulator.hot.fire import (
     cross,
@@ -333,6 +334,10 @@ def loop(f, s, task, token, now, margin, most):
             return why
         most -= 1
         first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        if reg[h.R_CLOSED] and needed_now(f, s, taking):
+            if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
+                return h.SUMS
+            sum_closed(f, s)
         now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
             next_step(f, s)

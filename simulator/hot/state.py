@@ -24,7 +24,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, SUMS = range(8)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -63,8 +63,11 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
-) = range(21)
-N_REGISTERS = 21
+    R_CLOSED,  # tiles that have closed without being summed yet, the messages that await their
+    R_OWED,  # sums, and their synapses
+    R_SYNAPSES,
+) = range(24)
+N_REGISTERS = 24
 
 # columns of Fixed.task
 (
@@ -121,7 +124,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-) = range(12)  # Fixed.service
+    TOGETHER,  # synapses of closed tiles that are worth a call of several threads
+) = range(13)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -171,6 +175,10 @@ N_MESSAGE = 10
 ) = range(11)  # progress of a task, and its counts
 N_PROGRESS = 11
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
+# closed tile: its messages are owed[C_OWED:C_OWED_END]; the first neuron beyond the width of
+# sums (or -1), and its sum
+C_TASK, C_TOKEN, C_OWED, C_OWED_END, C_TOO_WIDE, C_SUM = range(6)
+N_CLOSED = 6
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -245,4 +253,8 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
+    # empty wherever a run is kept: they hold what is put off (hot.closed), and events to be told
+    closed: np.ndarray  # [most, N_CLOSED] tiles that have closed, as they closed
+    closed_counts: np.ndarray  # int32[most, axons]
+    owed: np.ndarray  # [room] messages that await sums
     trace: np.ndarray  # [rows, 8]; no rows: no trace
