@@ -1,10 +1,9 @@
 """Sum tiles that have closed (simulator/hot/closed.py), with as many threads as NUMBA_NUM_THREADS.
 
-The thread of the run takes part after part, and so do helpers as soon as they get a core: nobody
+The thread of the run takes tile after tile, and so do helpers as soon as they get a core: nobody
 waits for one that has not begun, and none spins while there is nothing to do.
 """
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -13,9 +12,6 @@ import numpy as np
 from simulator.hot import state as hot
 from simulator.hot.closed import settled, sum_some
 from simulator.hot.state import Fixed, State
-
-PARTS = 4
-"""Parts per thread: the last ones to be taken are small beside the whole."""
 
 
 def threads() -> int:
@@ -36,25 +32,16 @@ def add_up(fixed: Fixed, state: State, pool: ThreadPoolExecutor | None = None) -
     reg = state.reg
     if not reg[hot.R_CLOSED]:
         return
-    which = np.argsort(state.closed[: reg[hot.R_CLOSED], hot.C_TASK], kind="stable")
-    together = pool is not None and reg[hot.R_SYNAPSES] >= fixed.service[hot.TOGETHER]
-    ends = np.linspace(0, which.size, PARTS * threads() + 1 if together else 2).astype(int)
-    parts = deque(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
-
-    def work() -> None:
-        while True:
-            try:
-                first, end = parts.popleft()
-            except IndexError:
-                return
-            sum_some(
-                *(fixed.task, fixed.linear, fixed.weight, fixed.mantissa),
-                *(state.message, state.values, state.closed, state.closed_counts, state.owed),
-                *(which, first, end, state.row_sums.size),
-            )
-
-    others = [pool.submit(work) for _ in range(threads() - 1)] if pool and together else []
-    work()
+    work = (
+        *(fixed.task, fixed.linear, fixed.weight, fixed.mantissa),
+        *(state.message, state.values, state.closed, state.closed_counts, state.owed),
+        np.argsort(state.closed[: reg[hot.R_CLOSED], hot.C_TASK], kind="stable"),
+        *(np.zeros(1, np.int64), state.row_sums.size),
+    )
+    others = []
+    if pool is not None and reg[hot.R_SYNAPSES] >= fixed.service[hot.TOGETHER]:
+        others = [pool.submit(sum_some, *work) for _ in range(threads() - 1)]
+    sum_some(*work)
     for other in others:
         if not other.cancel():
             other.result()

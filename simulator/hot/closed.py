@@ -10,6 +10,7 @@ on who sums them, or when.
 import numpy as np
 
 from simulator.hot import state as h
+from simulator.hot.claim import claim
 from simulator.hot.fail import fail
 from simulator.hot.jit import entry, inner, released
 from simulator.hot.rows import tile_sums
@@ -106,15 +107,20 @@ def sum_closed(f, s):
 
 @released
 def sum_some(
-    task, linear, weight, mantissa, message, values, closed, counts, owed, which, first, end, size
+    task, linear, weight, mantissa, message, values, closed, counts, owed, order, taken, size
 ):
-    """Sum the tiles which[first:end] of those that closed; size: of State.row_sums."""
+    """Sum tiles that closed, one after another in this order, those that no other thread takes.
+
+    taken: int64[1], 0 at first; size: of State.row_sums
+    """
     scratch = np.empty(size, np.int64)
-    for z in range(first, end):
+    z = claim(taken)
+    while z < order.size:
         sum_tile(
             task, linear, weight, mantissa, message, values,
-            closed, counts, owed, which[z], scratch,
+            closed, counts, owed, order[z], scratch,
         )  # fmt: skip
+        z = claim(taken)
 
 
 @entry
