@@ -326,7 +326,7 @@ def loop(f, s, task, token, now, margin, most):
     """
     reg, heap = s.reg, s.heap
     while True:
-        while token >= 0:
+        while token >= 0 and not reg[h.R_ERROR]:  # what is put off came before any error
             fire(f, s, task, token, now)
             token = due(f, s, task)
         why = stop(f, s, margin) if most else h.PAUSE
@@ -338,6 +338,8 @@ def loop(f, s, task, token, now, margin, most):
             if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
                 return h.SUMS
             sum_closed(f, s)
+            if reg[h.R_ERROR]:
+                return h.ERROR
         now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
             next_step(f, s)
