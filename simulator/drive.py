@@ -23,6 +23,7 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
+from simulator.adders import add_up, helpers
 from simulator.encode import encode
 from simulator.failures import check_finished, error_of, place_of, stuck, too_many_in_flight
 from simulator.hot import state as hot
@@ -49,6 +50,8 @@ BATCH = 1 << 18
 Rows = NDArray[np.int64]
 
 _NONE = np.zeros(0, np.float32)
+_NEEDS_SUMS = (hot.SUMS, hot.WAVE, hot.EMPTY, hot.ERROR)
+"""What comes next needs the sums of tiles that have closed, or (an error) may be told by them."""
 
 
 @dataclass(slots=True)
@@ -208,13 +211,16 @@ class Simulation:
 
         Raises the run's own errors: lost or late messages, overflow, an unfinished token.
         """
-        threads = torch.get_num_threads()
+        threads, pool = torch.get_num_threads(), helpers()
         torch.set_num_threads(1)
         try:
             while True:
                 if self.pause is not None:
                     self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
+                if why in _NEEDS_SUMS:
+                    add_up(self.fixed, self.state, pool)
+                    why = hot.ERROR if self.state.reg[hot.R_ERROR] else why
                 if why == hot.EMPTY:
                     break
                 if why == hot.ERROR:
@@ -229,11 +235,20 @@ class Simulation:
                     self.flush_trace()
                 elif why == hot.PAUSE:
                     yield -1, self.now_ps, _NONE
+                elif why == hot.SUMS:
+                    continue
                 else:
                     yield from self._answer()
         finally:
             torch.set_num_threads(threads)
+            pool.shutdown()
         check_finished(self.program, self.fixed, self.state, self.started)
+
+    def add_up(self) -> None:
+        """Sum what has closed: nothing is put off any longer. Raises for a sum too wide."""
+        add_up(self.fixed, self.state)
+        if self.state.reg[hot.R_ERROR]:
+            raise error_of(self.program, self.state)
 
     def flush_trace(self) -> None:
         """Hand the trace rows gathered so far to the trace's owner."""

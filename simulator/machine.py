@@ -14,6 +14,7 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
+from simulator.adders import threads
 from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
 from simulator.hot.rows import scratch_size
@@ -27,6 +28,11 @@ MOST_IN_FLIGHT = 2048
 TRACE_ROWS = 1 << 20
 UNBOUNDED = 1 << 60
 """Flits of a buffer without an end, and copies of messages that may wait where none are kept."""
+MOST_CLOSED = 256
+"""Tiles whose sums are put off at once, and at least one per token slot."""
+TOGETHER = 1 << 20
+"""Synapses that take one thread as long (0.1 ms) as it takes to wake another."""
+NEVER = 1 << 62
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,6 +122,7 @@ def fixed_arrays(
                 barrier_ps,
                 values,
                 waves and barrier_ps > 0 and not chip.bounded,
+                TOGETHER if threads() > 1 else NEVER,
             ],
             np.int64,
         ),
@@ -285,6 +292,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     beside = scratch_size(widest) if array is None else (2 + array.columns_per_weight) * widest
     n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     valued = bool(fixed.service[h.VALUES])
+    tiles, closed = t.task_kind == TILE, valued * max(MOST_CLOSED, slots)
     n_sums = int(slots * gathered(program).sum())
     return State(
         reg=reg,
@@ -322,6 +330,9 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
         lazy=_zeros(len(graph.stages), h.N_LAZY),
         copies=copies,
+        closed=_zeros(closed, h.N_CLOSED),
+        closed_counts=np.zeros((closed, int(t.task_n_pre[tiles].max(initial=1))), np.int32),
+        owed=_zeros(room),
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
@@ -368,7 +379,7 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "wave", "due", "message", "values", "parked", "copies"):
+    for name in ("heap", "wave", "due", "message", "values", "parked", "copies", "owed"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (

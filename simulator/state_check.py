@@ -17,7 +17,7 @@ from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
     *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
-    *("parked", "parked_free", "copies"),
+    *("parked", "parked_free", "copies", "owed"),
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
@@ -34,6 +34,7 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED):
         _hold("reg", 0 <= reg[register] <= room)
     _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == 0)
+    _hold("reg", reg[h.R_CLOSED] == reg[h.R_OWED] == reg[h.R_SYNAPSES] == 0)
     _hold("reg", reg[h.R_STARTED] == started >= 0)
     used, stores = _used(state, room)
     _check_messages(fixed, state, used, stores, started)

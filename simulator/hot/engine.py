@@ -12,6 +12,7 @@ from numba import int64
 
 from simulator.hot import state as h
 from simulator.hot.buffers import moved, wait_in_line
+from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
 from simulator.hot.fire import due, fire, needed, token_of, turn_of
 from simulator.hot.heap import pop
@@ -322,7 +323,7 @@ def loop(f, s, task, token, now, margin, most):
     """
     reg, heap = s.reg, s.heap
     while True:
-        while token >= 0:
+        while token >= 0 and not reg[h.R_ERROR]:  # what is put off came before any error
             fire(f, s, task, token, now)
             token = due(f, s, task)
         why = stop(f, s, margin) if most else h.PAUSE
@@ -330,6 +331,12 @@ def loop(f, s, task, token, now, margin, most):
             return why
         most -= 1
         first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        if reg[h.R_CLOSED] and needed_now(f, s, taking):
+            if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
+                return h.SUMS
+            sum_closed(f, s)
+            if reg[h.R_ERROR]:
+                return h.ERROR
         now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
             next_step(f, s)

@@ -10,12 +10,12 @@ from numba import int64
 
 from simulator.hot import state as h
 from simulator.hot.buffers import new_copy
+from simulator.hot.closed import owe, put_off
 from simulator.hot.crossbar import close_arrays
 from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
 from simulator.hot.jit import inner
 from simulator.hot.moves import cross, intake, next_tie, record, schedule, schedule_turn
-from simulator.hot.rows import tile_sums
 
 
 @inner
@@ -118,19 +118,23 @@ def send_spikes(f, s, time, task, e, token, symbol):
 
 @inner
 def send_sums(f, s, time, task, e, token):
-    """P of a tile's neurons, some per message; row_sums holds them."""
+    """P of a tile's neurons, some per message; row_sums holds them, or they are put off."""
     width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
     per, tree = f.message[h.PARTIAL, h.PER_MESSAGE], f.emit[e, h.E_TREE]
     first = f.emit[e, h.E_LO]
     end = first + f.emit[e, h.E_N]
+    later = f.task[task, h.KIND] == h.TILE and not f.array.size
     for lo in range(first, end, per):
         n = min(per, end - lo)
         store = h.NONE
         if f.service[h.VALUES]:
             s.reg[h.R_FREE_VALUES] -= 1
-            store = s.values_free[s.reg[h.R_FREE_VALUES]]
-            for i in range(n):
-                s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
+            if later:
+                store = owe(s, s.message_free[s.reg[h.R_FREE] - 1])  # the one that inject takes
+            else:
+                store = s.values_free[s.reg[h.R_FREE_VALUES]]
+                for i in range(n):
+                    s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
         bits = f.message[h.PARTIAL, h.HEADER] + n * width
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
@@ -144,24 +148,6 @@ def send_values(f, s, time, task, e, token):
         n = min(per, total - lo)
         bits = f.message[h.VALUE, h.HEADER] + n * f.service[h.VALUE_BITS]
         inject(f, s, time, task, tree, h.VALUE, token, bits, h.ONE, h.ZERO, n, h.NONE)
-
-
-@inner
-def close_tile(f, s, task, token, slot):
-    """P of what the tile's inputs gathered, which is cleared for another token."""
-    row = f.task[task]
-    n, n_pre, groups = row[h.NEURON_N], row[h.N_PRE], row[h.GROUPS]
-    at, bound = row[h.SUMS] + slot * n_pre, row[h.BOUND] + slot * groups
-    counts, sums = s.inputs[at : at + n_pre], s.row_sums[:n]
-    weight = f.weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
-    mantissa = f.mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
-    tile_sums(sums, s.row_sums[n:], weight, mantissa, counts)
-    counts[:] = 0
-    s.bound[bound : bound + groups] = 0
-    limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
-    for j in range(n):
-        if sums[j] >= limit or sums[j] < -limit:
-            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, sums[j])
 
 
 @inner
@@ -261,7 +247,7 @@ def work(f, s, task, token, now):
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if f.service[h.VALUES]:
         if row[h.KIND] == h.TILE and not f.array.size:
-            close_tile(f, s, task, token, slot)
+            put_off(f, s, task, token, slot)
         elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
             pass_on(f, s, task, token, slot)
     if row[h.GATHERS] >= 0:

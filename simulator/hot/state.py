@@ -25,7 +25,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK = range(8)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK, SUMS = range(9)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -66,8 +66,11 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK = range(8)
     R_QUIET,  # when all links used so far are free and no message is on its way over them
     R_FREE_COPIES,
     R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
-) = range(23)
-N_REGISTERS = 23
+    R_CLOSED,  # tiles that have closed without being summed yet, the messages that await their
+    R_OWED,  # sums, and their synapses
+    R_SYNAPSES,
+) = range(26)
+N_REGISTERS = 26
 
 # columns of Fixed.task
 (
@@ -124,7 +127,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-) = range(12)  # Fixed.service
+    TOGETHER,  # synapses of closed tiles that are worth a call of several threads
+) = range(13)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -191,6 +195,10 @@ N_PROGRESS = 11
 UNTOUCHED, FETCHED, NO_KEY, NO_QUERY = range(4)
 N_LAZY = 4
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
+# closed tile: its messages are owed[C_OWED:C_OWED_END]; the first neuron beyond the width of
+# sums (or -1), and its sum
+C_TASK, C_TOKEN, C_OWED, C_OWED_END, C_TOO_WIDE, C_SUM = range(6)
+N_CLOSED = 6
 
 # State.copies: a message at a node of its tree, from when it waits for the node's link to when it
 # leaves the buffer behind it
@@ -285,4 +293,8 @@ class State(NamedTuple):
     sink_got: np.ndarray  # [sink, class]
     lazy: np.ndarray  # [stage, N_LAZY]
     copies: np.ndarray  # [room, N_COPY]; no rows where buffers are without an end
+    # empty wherever a run is kept: they hold what is put off (hot.closed), and events to be told
+    closed: np.ndarray  # [most, N_CLOSED] tiles that have closed, as they closed
+    closed_counts: np.ndarray  # int32[most, axons]
+    owed: np.ndarray  # [room] messages that await sums
     trace: np.ndarray  # [rows, 8]; no rows: no trace
