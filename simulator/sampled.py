@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from compiler.accounting import Counts, counters, tree_facts
 from compiler.graph import Gla, Parallel, Router
 from compiler.graph import Window as Attention
-from compiler.lazy_decay import TALLIES
 from compiler.program import Program
 from hw_models.errors import BadInput, DoesNotFit
 from kernels.canonical import TokenTrace, execute
 from simulator.analog import exact, sums_of_arrays
 from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
+from simulator.hot.state import N_LAZY
 from simulator.lazy import count_gla
 from simulator.phases import Course, Progress, run_text
 from simulator.reference import numbers_of
@@ -139,7 +139,7 @@ def computed(
     kept: dict[int, TokenTrace] = {}
     generated: list[int] = []
     glas = [stage for stage in program.graph.stages if isinstance(stage, Gla)]
-    most, nowhere = program.chip.core.pending_decays, np.zeros(TALLIES, np.int64)
+    most, nowhere = program.chip.core.pending_decays, np.zeros(N_LAZY, np.int64)
     decays: dict[object, Any] = {}
     pending: dict[int, dict[object, object]] = {}
     threads = numba.get_num_threads()
