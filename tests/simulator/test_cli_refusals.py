@@ -225,7 +225,7 @@ def test_ctrl_c_while_a_run_is_written_leaves_no_part_of_it(folder, monkeypatch)
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulator.run_folder, "_write_activity", interrupt)
+    monkeypatch.setattr(simulator.run_folder, "write_table", interrupt)
     done = call("run", *FEW)
     assert (done.exit_code, done.stdout) == (130, "")
     assert names(folder) == {"tiny.sbx"}
