@@ -202,10 +202,10 @@ def _content(path: str | os.PathLike[str]) -> bytes:
 
 
 def token_count(text: str, option: str) -> int:
-    """8192 of '8192' or '8k'; BadInput for anything but a whole number above 0."""
+    """8192 of '8192' or '8k'; BadInput for anything but a whole number."""
     found = _TOKENS.fullmatch(text)
-    n = int(found["number"]) * _TIMES[found["times"].upper()] if found else 0
-    if not 0 < n < 2**31:
+    n = int(found["number"]) * _TIMES[found["times"].upper()] if found else -1
+    if not 0 <= n < 2**31:
         fix = "a whole number below 2^31, as in 8192, 128k (x 1,024) or 1M (x 1,048,576)"
         raise BadInput(f"{shown(text)} is no number of tokens", where=option, fix=fix)
     return n

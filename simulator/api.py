@@ -30,7 +30,7 @@ from simulator.ran import Ran, simulated, stepped, windows
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Run, SiteActivity
 from simulator.run_folder import write_run
-from simulator.sampled import Sampling, check_context, computed, plan
+from simulator.sampled import Sampling, check_context, computed, decoded, plan
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
 from simulator.workload import Workload, again, lengthened
@@ -79,9 +79,9 @@ def simulate(
         kept = check or bool(trace) or checkpoint_every is not None
         _check_length(program, context, sample, workload, tokens, kept)
     if context is not None and workload is not None:
-        workload = lengthened(workload, _decoded(context, workload.prompt))
+        workload = lengthened(workload, decoded(context, workload.prompt))
     elif context is not None:
-        tokens = _decoded(context, len(_prompt(program, prompt)))
+        tokens = decoded(context, len(_prompt(program, prompt)))
     if workload is not None:
         prompt, tokens, spikes = _stand_ins(program, workload)
     job = Job(
@@ -194,14 +194,6 @@ def _run_sampled(
     run = replace(run, sampled=replace(found, estimates=estimates(run, found, program.chip)))
     write_run(folder, run, None, _provenance(time.perf_counter() - began))
     return run
-
-
-def _decoded(context: int, prompt: int) -> int:
-    """Tokens to decode, so that so many tokens of prompt become a text of `context`."""
-    if context < prompt:
-        what = f"a context of {context:,} tokens for a prompt of {prompt:,}"
-        raise BadInput(what, where="--context", fix=f"at least {prompt:,}")
-    return context - prompt + 1  # the last one is sampled, and not fed back
 
 
 def _check_length(

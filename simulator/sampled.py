@@ -79,6 +79,14 @@ def check_context(program: Program, context: int) -> None:
         )
 
 
+def decoded(context: int, prompt: int) -> int:
+    """Tokens to decode, so that so many tokens of prompt become a text of `context`."""
+    if context < prompt:
+        what = f"a context of {context:,} tokens for a prompt of {prompt:,}"
+        raise BadInput(what, where="--context", fix=f"at least {prompt:,}")
+    return context - prompt + 1  # the last one is sampled, and not fed back
+
+
 def run_sampled(
     simulation: Simulation,
     prompt: tuple[int, ...],
@@ -165,9 +173,9 @@ def computed(
         return kept[position].active[stage.name]
 
     origin = f"computed by the canonical executor, all {where.context} tokens"
-    decoded = where.context - len(prompt) + 1
+    tokens = decoded(where.context, len(prompt))
     ways = counts, chosen, active
-    found = Workload("functional", origin, len(prompt), decoded, *ways, {})
+    found = Workload("functional", origin, len(prompt), tokens, *ways, {})
     return found, tuple(generated), pending
 
 

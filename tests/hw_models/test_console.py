@@ -144,14 +144,14 @@ def test_importing_the_console_draws_nothing_in():
 
 @pytest.mark.parametrize(
     ("text", "n"),
-    [("1", 1), ("8192", 8192), ("8k", 8192), ("128K", 131_072), ("1M", 1_048_576)],
+    [("0", 0), ("1", 1), ("8192", 8192), ("8k", 8192), ("128K", 131_072), ("1M", 1_048_576)],
 )
 def test_k_and_m_of_tokens_are_powers_of_two(text, n):
     assert token_count(text, "--context") == n
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0k", "-1", "1.5k", "1 M", "1m", "1G", "k", "1e6", "1,024", "2048M", "9" * 30]
+    "text", ["", "-1", "1.5k", "1 M", "1m", "1G", "k", "1e6", "1,024", "2048M", "9" * 30]
 )
 def test_nonsense_is_no_number_of_tokens(text):
     with pytest.raises(BadInput, match="is no number of tokens") as error:
