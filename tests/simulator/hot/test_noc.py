@@ -126,7 +126,7 @@ def test_a_wave_that_lasts_too_long_changes_nothing():
 
 
 def test_a_fork_to_many_links_finds_room():
-    """Messages 10 ps apart over a link and on over forty others: none waits, all come everywhere."""
+    """Messages 10 ps apart over a link and on over forty others: none waits, all go everywhere."""
     forks, rows, kinds = 40, 300, np.zeros(42, np.int8)
     link = np.arange(forks + 2)
     parent = np.array([-1, 0] + [1] * forks)
