@@ -12,7 +12,7 @@ from compiler.audit.trees import parent_of_node, tree_of_node
 from hw_models.events import LINKS
 from simulator.hot import state as h
 from simulator.hot.noc import DONE, TOO_LONG, carry
-from simulator.noc import net_of, scratch_of
+from simulator.noc import net_of, scratch_of, streams
 from tests.tiny import tiny
 
 NONE = np.zeros((0, 2), np.int64)
@@ -122,6 +122,28 @@ def test_a_wave_that_lasts_too_long_changes_nothing():
     before, scratch = links.copy(), scratch_of(net)
     assert carry(net, wire, messages, wave, links, scratch, NONE)[0] == TOO_LONG
     np.testing.assert_array_equal(links, before)
+    assert not any(a.any() for a in scratch)
+
+
+def test_a_fork_to_many_links_finds_room():
+    """Messages 10 ps apart over a link and on over forty others: none waits, all go everywhere."""
+    forks, rows, kinds = 40, 300, np.zeros(42, np.int8)
+    link = np.arange(forks + 2)
+    parent = np.array([-1, 0] + [1] * forks)
+    net = streams(link, parent, np.zeros_like(link), 1, link > 1, kinds)
+    messages = np.zeros((1, h.N_MESSAGE), np.int64)
+    messages[0, [h.M_BITS, h.M_TIMES]] = 60, 1
+    wave = np.zeros((rows, h.N_WAVE), np.int64)
+    wave[:, h.W_TIME] = wave[:, h.W_TIE] = 10 * np.arange(rows)
+    links, stood = np.zeros((forks + 2, 2), np.int64), np.zeros((forks * rows, 2), np.int64)
+    scratch, wire = scratch_of(net), np.array([[32, 5, 7]], np.int64)
+    status, quiet, crossings = carry(net, wire, messages, wave, links, scratch, stood)
+    assert (status, crossings) == (DONE, rows * (forks + 1))
+    last = 10 * (rows - 1)
+    assert quiet == last + 2 * (7 + 5)
+    assert links.tolist() == [[0, 0], [last + 10, 2 * rows]] + [[last + 12 + 10, 2 * rows]] * forks
+    every = {(i << 32) | stop: 10 * i + 24 for i in range(rows) for stop in range(forks)}
+    assert {what: ps for ps, what in stood.tolist()} == every
     assert not any(a.any() for a in scratch)
 
 
