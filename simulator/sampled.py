@@ -26,7 +26,7 @@ from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
 from simulator.hot.state import N_LAZY
 from simulator.lazy import count_gla
-from simulator.phases import Course, Progress, run_text
+from simulator.phases import Course, Progress, counted, run_text
 from simulator.reference import numbers_of
 from simulator.result import Sampled, Window
 from simulator.row_sums import sums_by_rows
@@ -113,7 +113,7 @@ def run_sampled(
         windows.append(Window(position, course.end - start, counts))
         before = seen
         report("windows", len(windows), len(where.positions))
-    course.close(simulation, facts, "decode", len(windows))
+    course.close(program, facts, "decode", len(windows), counted(simulation))
     check_conservation(program, facts, simulation.state)
     parts = (where.context, where.prompt, where.seed, where.strata, tuple(windows))
     return course, Sampled(*parts, CONFIDENCE, METHOD)
