@@ -30,7 +30,7 @@ from simulator.ran import Ran, simulated, stepped, windows
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Run, SiteActivity
 from simulator.run_folder import write_run
-from simulator.sampled import Sampling, check_context, computed, decoded, plan
+from simulator.sampled import Sampling, check_context, computed, decoded, pending_at, plan
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
 from simulator.workload import Workload, again, lengthened
@@ -189,6 +189,8 @@ def _run_sampled(
         workload, generated, pending = computed(program, prompt, where, report)
         text = program.text.decode((*prompt, *generated))
         said = {"prompt": prompt, "generated": generated, "text": text}
+    elif workload.name == "replay":
+        pending = pending_at(program, workload, where)
     ran, found = windows(program, job, where, pending, report, workload)
     run = replace(_result(program, ran, (), [], workload), **said)
     run = replace(run, sampled=replace(found, estimates=estimates(run, found, program.chip)))

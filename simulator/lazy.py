@@ -5,7 +5,8 @@ what is counted of the state are the rows that were touched. Where only counts a
 that an activity names are counted the same way.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.graph import Gla
+from compiler.program import Program
 from hw_models.errors import BadInput
 from kernels.gla import active, read_out
 from kernels.stage import Vectors, gla_norm, gla_operands
 from simulator.hot.lazy import lazy_update
+from simulator.hot.state import N_LAZY
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -36,6 +39,21 @@ def lazy_gla(
     state, late, n_late = memory[stage.name] = _carried(stage, memory, stage.head_dim, most)
     lazy_update(state, late, n_late, *(a.numpy() for a in (q, k, v, decay)), tally)
     return gla_norm(stage, vectors, read_out(torch.from_numpy(state), q)), active(q, k).numpy()
+
+
+@dataclass(slots=True)
+class Decays:
+    """Which decays are pending after some tokens of which only the active channels are known."""
+
+    program: Program
+    memory: dict[object, object] = field(default_factory=dict)
+
+    def take(self, active: Callable[[Gla], U8]) -> None:
+        """One token more."""
+        most, nowhere = self.program.chip.core.pending_decays, np.zeros(N_LAZY, np.int64)
+        for stage in self.program.graph.stages:
+            if isinstance(stage, Gla):
+                count_gla(stage, self.memory, active(stage), most, nowhere)
 
 
 def count_gla(stage: Gla, memory: Memory, touched: U8, most: int, tally: I64) -> None:

@@ -9,7 +9,7 @@ computed: then the canonical executor walks the text, and the windows count what
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numba
 import numpy as np
@@ -24,8 +24,7 @@ from kernels.canonical import TokenTrace, execute
 from simulator.analog import exact, sums_of_arrays
 from simulator.counters import check_conservation, snapshot
 from simulator.drive import Simulation
-from simulator.hot.state import N_LAZY
-from simulator.lazy import count_gla
+from simulator.lazy import Decays
 from simulator.phases import Course, Progress, counted, run_text
 from simulator.reference import numbers_of
 from simulator.result import Sampled, Window
@@ -119,6 +118,18 @@ def run_sampled(
     return course, Sampled(*parts, CONFIDENCE, METHOD)
 
 
+def pending_at(
+    program: Program, workload: Workload, where: Plan
+) -> dict[int, dict[object, object]]:
+    """Decays that wait at the plan's positions, by what a workload says of all before them."""
+    decays, found = Decays(program), dict[int, dict[object, object]]()
+    for position in range(where.context):
+        if position in where.positions:
+            found[position] = deepcopy(decays.memory)
+        decays.take(lambda stage, at=position: workload.active(stage, at))
+    return found
+
+
 def by_kind(found: Counts) -> dict[str, int]:
     """Operations added up."""
     total: dict[str, int] = {}
@@ -146,9 +157,7 @@ def computed(
     wanted = {*range(len(prompt)), *where.positions}
     kept: dict[int, TokenTrace] = {}
     generated: list[int] = []
-    glas = [stage for stage in program.graph.stages if isinstance(stage, Gla)]
-    most, nowhere = program.chip.core.pending_decays, np.zeros(N_LAZY, np.int64)
-    decays: dict[object, Any] = {}
+    decays = Decays(program)
     pending: dict[int, dict[object, object]] = {}
     threads = numba.get_num_threads()
     numba.set_num_threads(1)  # as torch does there: linears of one token are small
@@ -156,9 +165,8 @@ def computed(
         for position, trace in enumerate(_text(program, prompt, where.context, generated)):
             if position in wanted:
                 kept[position] = replace(trace, sums={})
-                pending[position] = deepcopy(decays)
-            for stage in glas:
-                count_gla(stage, decays, trace.active[stage.name], most, nowhere)
+                pending[position] = deepcopy(decays.memory)
+            decays.take(lambda stage, of=trace.active: of[stage.name])
             report("compute", position + 1, where.context)
     finally:
         numba.set_num_threads(threads)
