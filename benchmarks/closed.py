@@ -18,7 +18,8 @@ import numba
 import numpy as np
 
 from benchmarks.rows import payloads
-from simulator import adders
+from simulator.adders import add_up
+from simulator.helpers import Helpers, threads
 from simulator.hot import state as h
 from simulator.hot.closed import AWAITED
 from simulator.hot.rows import GROUP, scratch_size
@@ -75,15 +76,15 @@ def measure(rounds: int, tiles: int = TILES, batches: int = BATCHES) -> dict[str
     for tokens in (1, 2, 4):
         fixed, state = batch_of(tiles, tokens, batches)
         synops = batches * int((state.closed_counts != 0).sum()) * N
-        best = {n: np.full(batches, np.inf) for n in (1, adders.threads())}
-        with adders.helpers() as pool:
-            for _ in range(rounds):
-                for n, seconds in best.items():
-                    for b in range(batches):
-                        close(state, b * tiles, tiles)
-                        began = time.perf_counter()
-                        adders.add_up(fixed, state, pool if n > 1 else None)
-                        seconds[b] = min(seconds[b], time.perf_counter() - began)
+        best = {n: np.full(batches, np.inf) for n in (1, threads())}
+        helpers = {n: Helpers(n) for n in best}
+        for _ in range(rounds):
+            for n, seconds in best.items():
+                for b in range(batches):
+                    close(state, b * tiles, tiles)
+                    began = time.perf_counter()
+                    add_up(fixed, state, helpers[n])
+                    seconds[b] = min(seconds[b], time.perf_counter() - began)
         for n, seconds in best.items():
             found[f"{tokens} tokens a tile, {n} threads"] = synops / seconds.sum()
     return found

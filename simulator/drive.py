@@ -23,9 +23,10 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
-from simulator.adders import add_up, helpers
+from simulator.adders import add_up
 from simulator.encode import encode
 from simulator.failures import check_finished, error_of, place_of, stuck, too_many_in_flight
+from simulator.helpers import Helpers
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
@@ -113,6 +114,7 @@ class Simulation:
         self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
+        self._helpers = Helpers()
         self.started = 0
         self.pause: Callable[[], None] | None = None  # called where all there is stands here
         self._margin = margin_of(program)
@@ -211,7 +213,7 @@ class Simulation:
 
         Raises the run's own errors: lost or late messages, overflow, an unfinished token.
         """
-        threads, pool = torch.get_num_threads(), helpers()
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             while True:
@@ -219,7 +221,7 @@ class Simulation:
                     self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
                 if why in _NEEDS_SUMS:
-                    add_up(self.fixed, self.state, pool)
+                    add_up(self.fixed, self.state, self._helpers)
                     why = hot.ERROR if self.state.reg[hot.R_ERROR] else why
                 if why == hot.EMPTY:
                     break
@@ -241,12 +243,11 @@ class Simulation:
                     yield from self._answer()
         finally:
             torch.set_num_threads(threads)
-            pool.shutdown()
         check_finished(self.program, self.fixed, self.state, self.started)
 
     def add_up(self) -> None:
         """Sum what has closed: nothing is put off any longer. Raises for a sum too wide."""
-        add_up(self.fixed, self.state)
+        add_up(self.fixed, self.state, self._helpers)
         if self.state.reg[hot.R_ERROR]:
             raise error_of(self.program, self.state)
 

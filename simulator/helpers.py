@@ -1,4 +1,4 @@
-"""Threads that share work which can be done in any order.
+"""Threads that share work which can be done in any order, and leaves the same whoever does it.
 
 The thread of the run takes part after part, and so do helpers as soon as they get a core: nobody
 waits for one that has not begun, and none spins while there is nothing to do.

@@ -14,8 +14,8 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
-from simulator.adders import threads
 from simulator.crossbar import array_constants, crossbar_cells
+from simulator.helpers import threads
 from simulator.hot import state as h
 from simulator.hot.rows import scratch_size
 from simulator.hot.state import Fixed, State

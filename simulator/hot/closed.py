@@ -7,10 +7,7 @@ in, all tiles that have closed are summed: one after another here, or together b
 on who sums them, or when.
 """
 
-import numpy as np
-
 from simulator.hot import state as h
-from simulator.hot.claim import claim
 from simulator.hot.fail import fail
 from simulator.hot.jit import entry, inner, released
 from simulator.hot.rows import tile_sums
@@ -106,21 +103,13 @@ def sum_closed(f, s):
 
 
 @released
-def sum_some(
-    task, linear, weight, mantissa, message, values, closed, counts, owed, order, taken, size
-):
-    """Sum tiles that closed, one after another in this order, those that no other thread takes.
-
-    taken: int64[1], 0 at first; size: of State.row_sums
-    """
-    scratch = np.empty(size, np.int64)
-    z = claim(taken)
-    while z < order.size:
+def sum_some(task, linear, weight, mantissa, message, values, closed, counts, owed, order, scratch):
+    """Sum some of the tiles that closed, one after another; scratch as State.row_sums."""
+    for z in range(order.size):
         sum_tile(
             task, linear, weight, mantissa, message, values,
             closed, counts, owed, order[z], scratch,
         )  # fmt: skip
-        z = claim(taken)
 
 
 @entry

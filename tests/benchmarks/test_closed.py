@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 
 from benchmarks import closed
-from simulator import adders
+from simulator.adders import add_up
+from simulator.helpers import Helpers, threads
 from simulator.hot import state as h
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_batches_are_summed_right_with_and_without_helpers(threads, monkeypatch):
-    monkeypatch.setattr(adders, "threads", lambda: threads)
+@pytest.mark.parametrize("most", [1, 3])
+def test_batches_are_summed_right_with_and_without_helpers(most):
     fixed, state = closed.batch_of(tiles=3, tokens=2, batches=2)
     closed.close(state, 3, 3)
-    with adders.helpers() as pool:
-        adders.add_up(fixed, state, pool)
+    add_up(fixed, state, Helpers(most))
     q = fixed.weight.reshape(6, closed.N_PRE, closed.N).astype(np.int64)
     m = fixed.mantissa.reshape(6, -1, closed.N).astype(np.int64)
     for i, counts in enumerate(state.closed_counts.astype(np.int64)):
@@ -28,5 +27,5 @@ def test_batches_are_summed_right_with_and_without_helpers(threads, monkeypatch)
 
 def test_a_rate_for_every_contestant():
     found = closed.measure(rounds=1, tiles=2, batches=2)
-    assert len(found) == 3 * len({1, adders.threads()})
+    assert len(found) == 3 * len({1, threads()})
     assert all(rate > 0 for rate in found.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hw_models.errors import DoesNotFit
-from simulator import adders, drive, machine
+from simulator import drive, helpers, machine
 from simulator.api import simulate
 from simulator.carried import carried, restore
 from simulator.drive import Simulation
@@ -55,7 +55,7 @@ def test_run_folders_are_the_same_bytes_whatever_the_threads(folders, sync):
 
 
 def started(sync, monkeypatch, threads=1, most=256):
-    for module in (adders, machine):
+    for module in (helpers, machine):
         monkeypatch.setattr(module, "threads", lambda: threads)
     monkeypatch.setattr(machine, "TOGETHER", 1)
     monkeypatch.setattr(machine, "MOST_CLOSED", most)
