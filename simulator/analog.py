@@ -13,8 +13,8 @@ from kernels.canonical import Numbers, Sums, execute
 from kernels.crossbar import read
 from kernels.linear import exact_linear
 from simulator.crossbar import programmed
-from simulator.drive import Trajectory
 from simulator.result import AnalogError, LinearError
+from simulator.trajectory import Trajectory
 
 
 def exact(program: Program) -> bool:

@@ -23,7 +23,6 @@ from kernels.coding import density
 from simulator.analog import analog_error, exact
 from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with, placed
 from simulator.checkpoint import resume as resumed
-from simulator.drive import Trajectory
 from simulator.estimates import estimates
 from simulator.phases import Progress
 from simulator.ran import Ran, simulated, stepped, windows
@@ -33,6 +32,7 @@ from simulator.run_folder import write_run
 from simulator.sampled import Sampling, check_context, computed, decoded, pending_at, plan
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
+from simulator.trajectory import Trajectory
 from simulator.workload import Workload, again, lengthened
 
 RUNS = Path("runs")

@@ -10,12 +10,13 @@ from typing import Any
 
 from compiler.accounting import Snapshot
 from hw_models.errors import BadInput
-from simulator.drive import Simulation, Trajectory
+from simulator.drive import Simulation
 from simulator.lockstep_run import LockstepRun
 from simulator.phases import Course
 from simulator.population import Outputs
 from simulator.result import Phase
 from simulator.state_check import check_state
+from simulator.trajectory import Trajectory
 
 TYPES = {cls.__name__: cls for cls in (Course, Outputs, Phase, Snapshot)}
 """Dataclasses that a checkpoint may hold."""

@@ -5,7 +5,6 @@ token) on the gathered vector, with the very functions the canonical executor us
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.activity import Activity
 from compiler.audit.buffers import check_buffers
 from compiler.audit.tables import check_tables
 from compiler.conditions import first_of
@@ -43,6 +41,7 @@ from simulator.machine import (
 from simulator.noc import carry_wave, net_of, scratch_of
 from simulator.population import ONE, Block, Outputs, blocks
 from simulator.spikes import checked
+from simulator.trajectory import Trajectory
 from simulator.workload import Workload
 
 BATCH = 1 << 18
@@ -53,22 +52,6 @@ Rows = NDArray[np.int64]
 _NONE = np.zeros(0, np.float32)
 _NEEDS_SUMS = (hot.SUMS, hot.WAVE, hot.EMPTY, hot.ERROR)
 """What comes next needs the sums of tiles that have closed, or (an error) may be told by them."""
-
-
-@dataclass(slots=True)
-class Trajectory:
-    """What came out of the engine, token by token.
-
-    sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
-    logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
-    or membranes. What runs under a condition (compiler.conditions) has a row per token for which
-    it holds.
-    """
-
-    activity: Activity = field(default_factory=Activity)
-    sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
-    logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    logits_ps: dict[int, int] = field(default_factory=dict)
 
 
 class Simulation:

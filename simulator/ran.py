@@ -8,13 +8,14 @@ from hw_models.chip import Sync
 from simulator.analog import exact
 from simulator.checkpoint import Job, Keeper
 from simulator.counters import buffers_of
-from simulator.drive import Simulation, Trajectory
+from simulator.drive import Simulation
 from simulator.hot import state as hot
 from simulator.lockstep_run import LockstepRun, course_of, run_lockstep
 from simulator.phases import UNDER_WAY, Course, Progress, run_steps, run_text
 from simulator.result import Buffers, Phase, Sampled
 from simulator.sampled import Plan, run_sampled
 from simulator.tracing import Tracer
+from simulator.trajectory import Trajectory
 from simulator.workload import Workload
 
 

@@ -12,7 +12,7 @@ from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
 from kernels.linear import W8
 from simulator.analog import exact, sums_of_arrays
-from simulator.drive import Trajectory
+from simulator.trajectory import Trajectory
 
 
 def numbers_of(program: Program) -> Numbers:
