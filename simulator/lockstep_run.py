@@ -21,7 +21,7 @@ from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import BadInput
 from hw_models.events import LINKS, MESSAGES
 from simulator.counters import check_counts
-from simulator.drive import Rows, Trajectory
+from simulator.drive import Rows
 from simulator.hot import contention as hot
 from simulator.hot.state import N_LAZY
 from simulator.lockstep import Lockstep, Steps
@@ -29,6 +29,7 @@ from simulator.phases import Course, Progress
 from simulator.senders import StepCosts
 from simulator.step_time import Contention, step_costs
 from simulator.step_trace import step_rows
+from simulator.trajectory import Trajectory
 from simulator.workload import Workload
 
 I64 = NDArray[np.int64]
