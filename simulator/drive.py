@@ -23,7 +23,14 @@ from kernels.linear import linear_output
 from kernels.stage import STAGES
 from simulator.adders import add_up
 from simulator.encode import encode
-from simulator.failures import check_finished, error_of, place_of, stuck, too_many_in_flight
+from simulator.failures import (
+    check_finished,
+    error_of,
+    place_of,
+    stuck,
+    too_long,
+    too_many_in_flight,
+)
 from simulator.helpers import Helpers
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
@@ -46,6 +53,9 @@ from simulator.workload import Workload
 
 BATCH = 1 << 18
 """Events between two looks at the clock (and at Ctrl-C)."""
+
+LONGEST_PS = hot.LATER >> 1
+"""26 days: the times of events stay below LATER."""
 
 Rows = NDArray[np.int64]
 
@@ -203,6 +213,8 @@ class Simulation:
                 if self.pause is not None:
                     self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
+                if self.now_ps > LONGEST_PS:
+                    raise too_long(self.program, self.now_ps, LONGEST_PS)
                 if why in _NEEDS_SUMS:
                     add_up(self.fixed, self.state, self._helpers)
                     why = hot.ERROR if self.state.reg[hot.R_ERROR] else why

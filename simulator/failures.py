@@ -109,6 +109,14 @@ def stuck(program: Program, state: State) -> Bug:
     )
 
 
+def too_long(program: Program, now_ps: int, most_ps: int) -> DoesNotFit:
+    return DoesNotFit(
+        f"{now_ps / 1e12:.0f} s of simulated time; {most_ps / 1e12:.0f} s at most",
+        where=program.graph.model,
+        fix=f"a target with shorter times than {program.chip.name}, or fewer tokens",
+    )
+
+
 def too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:
     return DoesNotFit(
         f"the {what} for token {token} are still in use",

@@ -13,7 +13,7 @@ from math import fsum, sqrt
 from typing import Final
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from hw_models.errors import BadInput
 from simulator.result import Estimate
@@ -94,5 +94,5 @@ def estimate(found: Sequence[Stratum], positions: Sequence[int], y: Sequence[flo
     if not variance:
         return Estimate(total, 0.0, float(sum(freedom)), simulated)
     effective = variance**2 / sum(g**2 / f for g, f in zip(terms, freedom, strict=True))
-    t = float(student.ppf(0.5 + CONFIDENCE / 2, effective))
+    t = float(stdtrit(effective, 0.5 + CONFIDENCE / 2))  # Student's, quantile
     return Estimate(total, t * sqrt(variance), effective, simulated)

@@ -7,7 +7,7 @@ import pytest
 
 import simulator.noc
 from compiler.pipeline import compile_model
-from hw_models.errors import BadInput
+from hw_models.errors import BadInput, DoesNotFit
 from simulator.drive import Simulation
 from simulator.hot import state as h
 from simulator.hot.noc import DONE, TOO_LONG
@@ -102,7 +102,7 @@ def test_a_step_that_lasts_too_long_for_keys_goes_to_the_queue():
 
 
 def test_hours_of_a_step_are_refused_by_the_evaluation_itself():
-    slow = tiny(link__chip_x__hop_ps="900000 s")
+    slow = tiny(link__chip_x__hop_ps="200000 s")
     statuses, real = [], simulator.noc.carry
 
     def watched(*arguments):
@@ -143,3 +143,8 @@ def test_a_wave_from_a_file_goes_from_its_own_roots(column, change, array):
     with pytest.raises(BadInput) as caught:
         check_state(simulation.fixed, state, fresh, 1)
     assert caught.value.where == f"engine array {array}"
+
+
+def test_a_run_of_months_is_refused_before_its_times_run_over():
+    with pytest.raises(DoesNotFit, match="of simulated time; 2305843 s at most"):
+        ran(tiny(link__chip_x__hop_ps="900000 s"), TEXT[:1], waves=True)
