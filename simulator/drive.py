@@ -75,7 +75,8 @@ class Simulation:
     trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
     comparison; in_flight: tokens that will be started before the first of them is finished;
     workload: counts instead of values; then tokens are of no matter, and logits are empty;
-    waves: False for the event queue alone, also where a step's messages can do without.
+    waves: False for the event queue alone, also where a step's messages can do without;
+    streams: False for a queue that is a heap of all events.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Simulation:
         in_flight: int = 64,
         workload: Workload | None = None,
         waves: bool = True,
+        streams: bool = True,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
@@ -104,7 +106,7 @@ class Simulation:
         self._net = net_of(program) if waves and self.sync == "barrier" else None
         self._scratch = self._net and scratch_of(self._net)
         in_waves = self._net is not None
-        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
+        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves, streams)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self.started = 0
@@ -180,7 +182,7 @@ class Simulation:
         reg = self.state.reg
         while (
             reg[hot.R_HEAP] + self._margin > self.state.heap.shape[0]
-            or min(reg[hot.R_FREE], reg[hot.R_FREE_VALUES]) < self._margin
+            or min(reg[[hot.R_FREE, hot.R_FREE_VALUES, hot.R_FREE_WAITING]]) < self._margin
         ):
             self.state = enlarged(self.state)
             reg = self.state.reg

@@ -38,11 +38,13 @@ def fixed_arrays(
     sync: Sync | None = None,
     values: bool = True,
     waves: bool = False,
+    streams: bool = True,
 ) -> Fixed:
     """The engine's read-only side: tables, timing, weights in axon-major tiles.
 
     sync: None for the target's. values: whether sums are formed; without, there are no weights.
     waves: whether messages of a step go over the links together (simulator.noc); barrier sync only.
+    streams: whether events of a link or core wait in line (hot.queue); dataflow only.
     BadInput for barrier sync on a target that has no barrier_ps.
     """
     t, chip = program.tables, program.chip
@@ -113,6 +115,7 @@ def fixed_arrays(
                 barrier_ps,
                 values,
                 waves and barrier_ps > 0,
+                streams and barrier_ps == 0,
             ],
             np.int64,
         ),
@@ -260,7 +263,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     n_tasks = t.task_core.size
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
-    reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
+    reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED, h.R_FREE_WAITING]] = room
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
@@ -278,10 +281,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     return State(
         reg=reg,
         heap=_zeros(room, 3),
+        waiting=_zeros(room, h.N_WAITING),
+        waiting_free=np.arange(room),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
-        link=_zeros(t.link_kind.size, 2),
-        core=_zeros(program.host_core + 1, 3),
+        link=_zeros(t.link_kind.size, 3),
+        core=_zeros(program.host_core + 1, 4),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
         values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
@@ -355,13 +360,14 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "wave", "due", "message", "values", "parked"):
+    for name in ("heap", "waiting", "wave", "due", "message", "values", "parked"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (
         ("message_free", h.R_FREE),
         ("values_free", h.R_FREE_VALUES),
         ("parked_free", h.R_FREE_PARKED),
+        ("waiting_free", h.R_FREE_WAITING),
     ):
         count = int(reg[register])
         added = np.arange(room, 2 * room)

@@ -19,13 +19,12 @@ from simulator.hot.fire import (
     intake,
     needed,
     record,
-    schedule,
     schedule_turn,
     token_of,
     turn_of,
 )
-from simulator.hot.heap import pop
-from simulator.hot.jit import entry, inner
+from simulator.hot.jit import entry, inner, merged
+from simulator.hot.queue import close_hole, follow, move_up, schedule
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
 
 
@@ -37,21 +36,29 @@ def start_token(f, s, task, token, time):
         engine(f, s, task, token, time, 0, 0)
 
 
-@inner
+@merged
 def hop(f, s, node, m, now):
-    """Message m stands whole at a node's router: hand it to its sinks and onward links."""
-    row, place = s.message[m], f.node[node]
+    """Message m stands whole at a node's router: hand it to its onward links, and to its sinks
+    (where events wait in line, the caller does).
+    """
+    row, place, in_line = s.message[m], f.node[node], f.service[h.STREAMS]
     tie, served = row[h.M_TIE], intake(f, now)
-    for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
-        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, served, tie, what)
+    if in_line:
+        move_up(s.reg, s.heap, s.waiting, s.waiting_free, s.link, place[h.LINK], h.LAST)
+    else:
+        for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(s.reg, s.heap, served, tie, what)
     for child in range(place[h.FIRST_CHILD], place[h.LAST_CHILD]):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
         _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
         s.reg[h.R_QUIET] = max(s.reg[h.R_QUIET], s.link[link, h.FREE])
         what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, arrive, tie, what)
+        if in_line:
+            follow(s.reg, s.heap, s.waiting, s.waiting_free, s.link, link, h.LAST, arrive, tie, what)
+        else:
+            schedule(s.reg, s.heap, arrive, tie, what)
 
 
 @inner
@@ -80,7 +87,7 @@ def park(s, task, turn, sink, m):
     s.queue[task, bucket, 1] = p
 
 
-@inner
+@merged
 def release(f, s, task, now):
     """A set is free: let the parked messages of the newly admitted token arrive now."""
     s.progress[task, h.DONE] += 1
@@ -101,7 +108,7 @@ def release(f, s, task, now):
         p = following
 
 
-@inner
+@merged
 def occupy(f, s, sink, m, now, duration):
     """The core is busy with a message; messages are served in the order they come."""
     core = f.sink[sink, h.S_CORE]
@@ -114,7 +121,7 @@ def occupy(f, s, sink, m, now, duration):
     record(s.reg, s.trace, start, duration, h.T_SERVE, core, task, token, kind, times)
 
 
-@inner
+@merged
 def serve_spike(f, s, sink, m, slot, now):
     """Look up the axon, fetch its row, add the payload to the input's count.
 
@@ -162,7 +169,7 @@ def serve_spike(f, s, sink, m, slot, now):
             fail(s.reg, h.E_ACCUMULATOR, task, token, j, total)
 
 
-@inner
+@merged
 def serve_sums(f, s, sink, m, slot, now):
     """Add a message's partial sums to their neurons; those of every chosen expert apart."""
     task = f.sink[sink, h.S_TASK]
@@ -193,21 +200,20 @@ def serve_sums(f, s, sink, m, slot, now):
         s.home[base + i] = total
 
 
-@inner
-def arrive(f, s, first, end, one, m, now):
-    """Cores take a message in, or park it until its token has a free set: at sink `one`, or (-1) at
-    all of its tree's.
+@merged
+def arrive(f, s, first, end, listed, m, now):
+    """Cores take a message in, or park it until its token has a free set: at these sinks, or at
+    those of the list of all trees'.
 
-    Returns the task whose next token's inputs are now complete, or -1; under barrier sync every
-    such task takes its turn in the next step. One call for all sinks: a call hands over hundreds
-    of words.
+    Returns the task whose next token's inputs are now complete, or -1; the sinks behind it are
+    left for when it has fired. Under barrier sync every such task takes its turn in the next step.
     """
     message = s.message[m]
     token, kind, tree = message[h.M_TOKEN], message[h.M_CLASS], message[h.M_TREE]
     slots, times, complete = f.service[h.SLOTS], message[h.M_TIMES], int64(-1)
     condition = f.tree[tree, h.T_CONDITION]
     for i in range(first, end):
-        sink = f.tree_sinks[i] if one < 0 else one
+        sink = f.tree_sinks[i] if listed else i
         task = f.sink[sink, h.S_TASK]
         turn = turn_of(f, s, task, token)
         if turn < 0 or (condition >= 0 and s.turn[condition, token] < 0):
@@ -249,12 +255,15 @@ def arrive(f, s, first, end, one, m, now):
                 fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
             if missing == 0 and turn == s.progress[task, h.NEXT]:
                 complete = task
-                if f.service[h.BARRIER_PS] and due(f, s, task) >= 0:
+                if not f.service[h.BARRIER_PS]:
+                    s.reg[h.R_SINK], s.reg[h.R_LAST_SINK], s.reg[h.R_TAKEN_IN] = i + 1, end, m
+                    break
+                if due(f, s, task) >= 0:
                     schedule_turn(s, task)
     return complete
 
 
-@inner
+@merged
 def next_step(f, s):
     """The barrier falls when all is idle; neurons update, and what has waited begins."""
     end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])
@@ -279,7 +288,7 @@ def run(f, s, margin, most):
     return engine(f, s, -1, -1, 0, margin, most)
 
 
-@inner
+@merged
 def stop(f, s, margin):
     """Why no event can be taken now, or -1."""
     reg = s.reg
@@ -287,12 +296,15 @@ def stop(f, s, margin):
         return h.ERROR
     if reg[h.R_READY]:
         return h.READY
-    if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+    nothing = reg[h.R_TAKEN] == reg[h.R_DUE] and reg[h.R_SINK] == reg[h.R_LAST_SINK]
+    if nothing and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
-    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    room = min(
+        reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_WAITING]
+    )
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
@@ -317,7 +329,7 @@ def engine(f, s, task, token, now, margin, most):
     return loop(f, s, task, token, now, margin, most)
 
 
-@inner
+@merged
 def loop(f, s, task, token, now, margin, most):
     """As engine, without counting references in every turn.
 
@@ -328,40 +340,52 @@ def loop(f, s, task, token, now, margin, most):
         while token >= 0:
             fire(f, s, task, token, now)
             token = due(f, s, task)
+        close_hole(reg, heap)
         why = stop(f, s, margin) if most else h.PAUSE
         if why >= 0:
             return why
         most -= 1
-        first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
-        now = reg[h.R_DUE_PS] if taking else heap[0, 0]
-        if now == h.LATER:
-            next_step(f, s)
-            continue
-        reg[h.R_NOW] = now
-        task, kind, index = -1, h.ARRIVE, 0
-        if taking:
-            m = s.due[reg[h.R_TAKEN], 1]
-            reg[h.R_TAKEN] += 1
-            tree = s.message[m, h.M_TREE]
-            first = f.tree[tree, h.SINKS]
-            end = first + f.tree[tree, h.FAN_OUT]
+        task, kind, taking = -1, h.ARRIVE, False
+        first, end, now = reg[h.R_SINK], reg[h.R_LAST_SINK], reg[h.R_NOW]
+        if first < end:  # the rest of a node's sinks
+            m, reg[h.R_SINK] = reg[h.R_TAKEN_IN], end
         else:
-            what = heap[0, 2]
-            pop(heap, reg[h.R_HEAP])
-            reg[h.R_HEAP] -= 1
-            index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
-            kind = what >> h.KIND_SHIFT
-        reg[h.R_EVENTS] += end - first
+            taking = next_is_due(reg, heap, s.due)
+            now = reg[h.R_DUE_PS] if taking else heap[0, 0]
+            if now == h.LATER:
+                next_step(f, s)
+                continue
+            reg[h.R_NOW] = now
+            if taking:
+                m = s.due[reg[h.R_TAKEN], 1]
+                reg[h.R_TAKEN] += 1
+                tree = s.message[m, h.M_TREE]
+                first = f.tree[tree, h.SINKS]
+                end = first + f.tree[tree, h.FAN_OUT]
+            else:
+                what = heap[0, 2]
+                reg[h.R_HOLE] = 1
+                first, m, kind = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK, what >> h.KIND_SHIFT
+                end = first + 1
+            reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
-            hop(f, s, index, m, now)
+            hop(f, s, first, m, now)
+            if not f.service[h.STREAMS]:
+                continue
+            first, end = f.node[first, h.FIRST_SINK], f.node[first, h.LAST_SINK]
+            reg[h.R_EVENTS] += end - first
         elif kind == h.RELEASE:
-            task = index
+            task = first
+            if f.service[h.STREAMS]:
+                move_up(reg, heap, s.waiting, s.waiting_free, s.core, f.task[task, h.CORE], h.C_LAST)
             release(f, s, task, now)
         elif kind == h.TURN:
-            task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
+            task, token = first, token_of(f, s, first, s.progress[first, h.DONE])
             continue
-        else:
-            task = arrive(f, s, first, end, -1 if taking else index, m, now)
+        elif kind == h.LOCAL:
+            move_up(reg, heap, s.waiting, s.waiting_free, s.core, f.sink[first, h.S_CORE], h.C_LAST)
+        if kind != h.RELEASE:
+            task = arrive(f, s, first, end, taking, m, now)
         if task >= 0:
             token = due(f, s, task)
             if token >= 0 and f.service[h.BARRIER_PS]:

@@ -12,21 +12,11 @@ from simulator.hot import state as h
 from simulator.hot.crossbar import close_arrays
 from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
-from simulator.hot.heap import push
-from simulator.hot.jit import inner
+from simulator.hot.jit import inner, merged
+from simulator.hot.queue import follow, schedule
 from simulator.hot.rows import tile_sums
 
 SEQ_BITS = 40
-
-
-@inner
-def schedule(reg, heap, time, tie, what):
-    """Add an event."""
-    n = reg[h.R_HEAP]
-    push(heap, n, time, tie, what)
-    reg[h.R_HEAP] = n + 1
-    if n + 1 > reg[h.R_HEAP_HIGH]:
-        reg[h.R_HEAP_HIGH] = n + 1
 
 
 @inner
@@ -79,7 +69,7 @@ def join_wave(reg, wave, time, tie, node, m):
     reg[h.R_WAVE] = n + 1
 
 
-@inner
+@merged
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
     reg = s.reg
@@ -92,8 +82,12 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
     row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
-    waves = f.service[h.WAVES]
-    if not waves:
+    waves, in_line = f.service[h.WAVES], f.service[h.STREAMS]
+    if in_line:
+        for sink in range(first, last):
+            what = (h.LOCAL << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            follow(reg, s.heap, s.waiting, s.waiting_free, s.core, core, h.C_LAST, time, tie, what)
+    elif not waves:
         for sink in range(first, last):
             what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
             schedule(reg, s.heap, intake(f, time), tie, what)
@@ -113,27 +107,30 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
         join_wave(reg, s.wave, arrive, tie, root, m)
     else:
         what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
-        schedule(reg, s.heap, arrive, tie, what)
+        if in_line:
+            follow(reg, s.heap, s.waiting, s.waiting_free, s.link, link, h.LAST, arrive, tie, what)
+        else:
+            schedule(reg, s.heap, arrive, tie, what)
     deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
     held = s.link[link, h.FREE] - start
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
 
 
-@inner
+@merged
 def turn_of(f, s, task, token):
     """Which one of a task's tokens this is: all count, or those for which its condition holds."""
     condition = f.task[task, h.CONDITION]
     return token if condition < 0 else s.turn[condition, token]
 
 
-@inner
+@merged
 def token_of(f, s, task, turn):
     """The token of a turn."""
     condition = f.task[task, h.CONDITION]
     return turn if condition < 0 else s.token_at[condition, turn]
 
 
-@inner
+@merged
 def send_spikes(f, s, time, task, e, token, symbol):
     """Every channel's spikes back to back (or one symbol of each), then the marker that counts
     them. Is there more for later steps?
@@ -164,7 +161,7 @@ def send_spikes(f, s, time, task, e, token, symbol):
     return False
 
 
-@inner
+@merged
 def send_sums(f, s, time, task, e, token):
     """P of a tile's neurons, some per message; row_sums holds them."""
     width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
@@ -183,7 +180,7 @@ def send_sums(f, s, time, task, e, token):
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
 
-@inner
+@merged
 def send_values(f, s, time, task, e, token):
     """A number of float32 values, some per message."""
     per, total = f.message[h.VALUE, h.PER_MESSAGE], f.emit[e, h.E_N]
@@ -194,7 +191,7 @@ def send_values(f, s, time, task, e, token):
         inject(f, s, time, task, tree, h.VALUE, token, bits, h.ONE, h.ZERO, n, h.NONE)
 
 
-@inner
+@merged
 def close_tile(f, s, task, token, slot):
     """P of what the tile's inputs gathered, which is cleared for another token."""
     row = f.task[task]
@@ -212,7 +209,7 @@ def close_tile(f, s, task, token, slot):
             fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, sums[j])
 
 
-@inner
+@merged
 def pass_on(f, s, task, token, slot):
     """Sums that a task added up for a home elsewhere are next to be sent."""
     row = f.task[task]
@@ -235,7 +232,7 @@ def take_sums(s, base, n, out, ring):
         s.home[base + i] = 0
 
 
-@inner
+@merged
 def gather(f, s, task, token, slot, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
     stage = f.task[task, h.GATHERS]
@@ -276,7 +273,7 @@ def tokens_kept(window, period, residue, token):
     return (token - residue) // period - (first - 1 - residue) // period
 
 
-@inner
+@merged
 def work(f, s, task, token, now):
     """The core's work for a token, from when the core is free; returns when it is done."""
     row, turn = f.task[task], turn_of(f, s, task, token)
@@ -311,7 +308,7 @@ def work(f, s, task, token, now):
     return finish
 
 
-@inner
+@merged
 def fire(f, s, task, token, now):
     """Work, then send; under barrier sync, or send the next symbol of trains under way."""
     row = f.task[task]
@@ -344,8 +341,11 @@ def fire(f, s, task, token, now):
     s.progress[task, h.SYMBOL] = min(symbol, 0)
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
         announce(s.reg, s.ready, h.LOGITS, task, token, finish, task)
-    what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
-    schedule(s.reg, s.heap, finish, next_tie(s.core, row[h.CORE]), what)
+    what, tie = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT), next_tie(s.core, row[h.CORE])
+    if f.service[h.STREAMS]:
+        follow(s.reg, s.heap, s.waiting, s.waiting_free, s.core, row[h.CORE], h.C_LAST, finish, tie, what)
+    else:
+        schedule(s.reg, s.heap, finish, tie, what)
 
 
 @inner
@@ -357,7 +357,7 @@ def needed(f, task, token):
     return need
 
 
-@inner
+@merged
 def due(f, s, task):
     """The token a task can fire next, if its inputs are all there; else -1.
 

@@ -17,6 +17,9 @@ SOURCES = sha256(
 ).hexdigest()
 
 inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+merged = njit(
+    _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", forceinline=True
+)
 
 
 class Cache(FunctionCache):

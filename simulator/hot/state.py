@@ -13,8 +13,9 @@ STAGE, LOGITS = 0, 1
 
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
-KIND_SHIFT, INDEX_SHIFT = 60, 30
-MASK = (1 << 30) - 1
+LOCAL = 8  # as ARRIVE, of a core's own stream of events
+KIND_SHIFT, INDEX_SHIFT = 58, 29
+MASK = (1 << 29) - 1
 
 LATER = 1 << 62
 """Time of events that wait for the next step, under barrier sync."""
@@ -63,8 +64,13 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
-) = range(21)
-N_REGISTERS = 21
+    R_HOLE,  # 1: the heap's first event has been taken (hot.queue)
+    R_FREE_WAITING,
+    R_SINK,  # sinks that are to take message R_TAKEN_IN now, before anything else
+    R_LAST_SINK,
+    R_TAKEN_IN,
+) = range(26)
+N_REGISTERS = 26
 
 # columns of Fixed.task
 (
@@ -121,7 +127,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-) = range(12)  # Fixed.service
+    STREAMS,  # 1: events of a link or core wait in line (hot.queue); 0: all are in the heap
+) = range(13)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -139,10 +146,14 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 ) = range(11)
 
 # columns of State tables
-FREE, FLITS = range(2)  # link: ps when free, flits carried
+FREE, FLITS, LAST = range(3)  # link: ps when free, flits carried, last event of its stream
 W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
 N_WAVE = 4
-C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
+# core: ps when free, ps busy, messages and releases so far, last event of its stream
+C_FREE, BUSY, SEQ, C_LAST = range(4)
+IDLE, ALONE, LINED = 0, 1, 2  # last of a stream: none, it is in the heap, entry of `waiting` + 2
+Q_TIME, Q_TIE, Q_WHAT, Q_NEXT = range(4)  # waiting: behind a stream's last comes its first again
+N_WAITING = 4
 (
     M_TREE,
     M_CLASS,
@@ -213,6 +224,8 @@ class State(NamedTuple):
 
     reg: np.ndarray
     heap: np.ndarray  # [room, 3]
+    waiting: np.ndarray  # [room, N_WAITING] events behind another of their stream
+    waiting_free: np.ndarray
     wave: np.ndarray  # [room, N_WAVE] messages sent in this step
     due: np.ndarray  # [room, 2]: tie, message: sent in the step before, in order
     link: np.ndarray
