@@ -262,7 +262,7 @@ def _result(
         max_streams=phases[-1].max_streams,
         events={
             "events": int(reg[hot.R_EVENTS]),
-            "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
+            "pending_events_high_water": int(reg[hot.R_EVENTS_HIGH]),
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
         sync=simulation.sync,

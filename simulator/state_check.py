@@ -17,7 +17,7 @@ from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
     *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
-    *("parked", "parked_free"),
+    *("parked", "parked_free", "waiting", "waiting_free"),
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
@@ -31,13 +31,15 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     room = state.heap.shape[0]
     reg = state.reg
     _hold("reg", 0 <= reg[h.R_HEAP] <= room)
-    for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED):
+    for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED, h.R_FREE_WAITING):
         _hold("reg", 0 <= reg[register] <= room)
-    _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == 0)
+    _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == reg[h.R_HOLE] == 0)
+    _hold("reg", 0 <= reg[h.R_SINK] <= reg[h.R_LAST_SINK] <= len(fixed.sink))
     _hold("reg", reg[h.R_STARTED] == started >= 0)
     used, stores = _used(state, room)
     _check_messages(fixed, state, used, stores, started)
     _check_events(fixed, state, used)
+    _check_streams(fixed, state, used)
     _check_waves(fixed, state, used)
     _check_parked(fixed, state, used)
     _check_progress(state, fresh, started)
@@ -99,14 +101,63 @@ def _check_messages(
 
 def _check_events(fixed: Fixed, state: State, used: np.ndarray) -> None:
     """Every event is about a node, a sink or a task, and a message that is under way."""
-    what = state.heap[: state.reg[h.R_HEAP], 2]
-    kind, index, m = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
-    most = np.array([len(fixed.node), len(fixed.sink), len(fixed.task), len(fixed.task)])
-    _hold("heap", what >= 0, kind < len(most))
-    _hold("heap", index < most[kind])
-    moves = kind <= h.ARRIVE
-    _hold("heap", m[moves] < used.size)
-    _hold("heap", used[m[moves]])
+    lined = np.setdiff1d(np.arange(len(used)), state.waiting_free[: state.reg[h.R_FREE_WAITING]])
+    most = np.zeros(h.LOCAL + 1, np.int64)
+    most[[h.HOP, h.ARRIVE, h.LOCAL]] = len(fixed.node), len(fixed.sink), len(fixed.sink)
+    most[[h.RELEASE, h.TURN]] = len(fixed.task)
+    for name, what in (
+        ("heap", state.heap[: state.reg[h.R_HEAP], 2]),
+        ("waiting", state.waiting[lined, h.Q_WHAT]),
+    ):
+        kind, index, m = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+        _hold(name, what >= 0, kind < len(most))
+        _hold(name, index < most[kind])
+        moves = np.isin(kind, (h.HOP, h.ARRIVE, h.LOCAL))
+        _hold(name, m[moves] < used.size)
+        _hold(name, used[m[moves]])
+    if state.reg[h.R_SINK] < state.reg[h.R_LAST_SINK]:
+        _hold("reg", 0 <= state.reg[h.R_TAKEN_IN] < used.size)
+        _hold("reg", used[state.reg[h.R_TAKEN_IN]])
+
+
+def _streams_of(fixed: Fixed, what: np.ndarray) -> np.ndarray:
+    """Of events: the link, or behind all links the core, whose stream each is in; -1: none's."""
+    kind, index, n = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, len(fixed.link_kind)
+    found = np.full(what.size, -1)
+    for of, streams in (
+        (h.HOP, fixed.node[:, h.LINK]),
+        (h.LOCAL, fixed.sink[:, h.S_CORE] + n),
+        (h.RELEASE, fixed.task[:, h.CORE] + n),
+    ):
+        found[kind == of] = streams[index[kind == of]]
+    return found
+
+
+def _check_streams(fixed: Fixed, state: State, used: np.ndarray) -> None:
+    """A stream that is not idle has one event in the heap; behind it are events of its own, in a
+    ring, and every entry that is not free is in one of these."""
+    room = used.size
+    last = np.concatenate([state.link[:, h.LAST], state.core[:, h.C_LAST]])
+    reached = np.zeros(room, bool)
+    free = state.waiting_free[: state.reg[h.R_FREE_WAITING]]
+    _hold("waiting_free", free >= 0, free < room, np.unique(free).size == free.size)
+    reached[free] = True
+    _hold("reg", state.reg[h.R_IN_LINE] == room - free.size)
+    in_heap = _streams_of(fixed, state.heap[: state.reg[h.R_HEAP], 2])
+    counted = np.bincount(in_heap[in_heap >= 0], minlength=last.size)
+    on = fixed.service[h.STREAMS]
+    _hold("heap", counted == (last != h.IDLE) if on else last == h.IDLE)
+    following, streams = state.waiting[:, h.Q_NEXT], _streams_of(fixed, state.waiting[:, h.Q_WHAT])
+    for stream in np.flatnonzero(last >= h.LINED).tolist():
+        end = entry = int(last[stream]) - h.LINED
+        while True:
+            _hold("waiting", 0 <= entry < room)
+            _hold("waiting", not reached[entry], streams[entry] == stream)
+            reached[entry] = True
+            entry = int(following[entry])
+            if entry == end:
+                break
+    _hold("waiting", reached)
 
 
 def _check_waves(fixed: Fixed, state: State, used: np.ndarray) -> None:

@@ -26,6 +26,7 @@ from simulator.hot.fire import (
 from simulator.hot.jit import entry, inner, merged
 from simulator.hot.queue import close_hole, follow, move_up, schedule
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
+from simulator.hot.steps import next_is_due, next_step
 
 
 def start_token(f, s, task, token, time):
@@ -41,10 +42,10 @@ def hop(f, s, node, m, now):
     """Message m stands whole at a node's router: hand it to its onward links, and to its sinks
     (where events wait in line, the caller does).
     """
-    row, place, in_line = s.message[m], f.node[node], f.service[h.STREAMS]
+    row, place = s.message[m], f.node[node]
     tie, served = row[h.M_TIE], intake(f, now)
-    if in_line:
-        move_up(s.reg, s.heap, s.waiting, s.waiting_free, s.link, place[h.LINK], h.LAST)
+    if f.service[h.STREAMS]:
+        move_up(s, s.link, place[h.LINK], h.LAST)
     else:
         for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
             what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
@@ -55,10 +56,7 @@ def hop(f, s, node, m, now):
         _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
         s.reg[h.R_QUIET] = max(s.reg[h.R_QUIET], s.link[link, h.FREE])
         what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
-        if in_line:
-            follow(s.reg, s.heap, s.waiting, s.waiting_free, s.link, link, h.LAST, arrive, tie, what)
-        else:
-            schedule(s.reg, s.heap, arrive, tie, what)
+        follow(f, s, s.link, link, h.LAST, arrive, tie, what)
 
 
 @inner
@@ -263,23 +261,6 @@ def arrive(f, s, first, end, listed, m, now):
     return complete
 
 
-@merged
-def next_step(f, s):
-    """The barrier falls when all is idle; neurons update, and what has waited begins."""
-    end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])
-    for i in range(f.used_core.shape[0]):
-        end = max(end, s.core[f.used_core[i, h.U_CORE], h.C_FREE])
-    start = end + f.service[h.BARRIER_PS]
-    for i in range(f.used_core.shape[0]):
-        core, duration = f.used_core[i, h.U_CORE], f.used_core[i, h.U_PS]
-        s.core[core, h.C_FREE] = start + duration
-        s.core[core, h.BUSY] += duration
-    for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
-        s.heap[event, 0] = start
-    s.reg[h.R_DUE_PS] = start
-    s.reg[h.R_STEPS] += 1
-
-
 def run(f, s, margin, most):
     """Process events until something needs Python; returns why (see state.py).
 
@@ -302,25 +283,13 @@ def stop(f, s, margin):
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
-    room = min(
-        reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_WAITING]
-    )
+    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_WAITING])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
     if s.trace.shape[0] and reg[h.R_TRACE] + 2 * margin > s.trace.shape[0]:
         return h.TRACE_FULL
     return -1
-
-
-@inner
-def next_is_due(reg, heap, due):
-    """Does a message of the step before come next? Turns of tasks come before it."""
-    if reg[h.R_TAKEN] == reg[h.R_DUE]:
-        return False
-    if reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] != heap[0, 0]:
-        return reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] < heap[0, 0]
-    return due[reg[h.R_TAKEN], 0] < heap[0, 1]
 
 
 @entry
@@ -365,7 +334,11 @@ def loop(f, s, task, token, now, margin, most):
             else:
                 what = heap[0, 2]
                 reg[h.R_HOLE] = 1
-                first, m, kind = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK, what >> h.KIND_SHIFT
+                first, m, kind = (
+                    (what >> h.INDEX_SHIFT) & h.MASK,
+                    what & h.MASK,
+                    what >> h.KIND_SHIFT,
+                )
                 end = first + 1
             reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
@@ -377,13 +350,13 @@ def loop(f, s, task, token, now, margin, most):
         elif kind == h.RELEASE:
             task = first
             if f.service[h.STREAMS]:
-                move_up(reg, heap, s.waiting, s.waiting_free, s.core, f.task[task, h.CORE], h.C_LAST)
+                move_up(s, s.core, f.task[task, h.CORE], h.C_LAST)
             release(f, s, task, now)
         elif kind == h.TURN:
             task, token = first, token_of(f, s, first, s.progress[first, h.DONE])
             continue
         elif kind == h.LOCAL:
-            move_up(reg, heap, s.waiting, s.waiting_free, s.core, f.sink[first, h.S_CORE], h.C_LAST)
+            move_up(s, s.core, f.sink[first, h.S_CORE], h.C_LAST)
         if kind != h.RELEASE:
             task = arrive(f, s, first, end, taking, m, now)
         if task >= 0:

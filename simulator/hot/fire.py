@@ -82,15 +82,11 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
     row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
-    waves, in_line = f.service[h.WAVES], f.service[h.STREAMS]
-    if in_line:
+    waves, event = f.service[h.WAVES], h.LOCAL if f.service[h.STREAMS] else h.ARRIVE
+    if not waves:
         for sink in range(first, last):
-            what = (h.LOCAL << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-            follow(reg, s.heap, s.waiting, s.waiting_free, s.core, core, h.C_LAST, time, tie, what)
-    elif not waves:
-        for sink in range(first, last):
-            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-            schedule(reg, s.heap, intake(f, time), tie, what)
+            what = (event << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            follow(f, s, s.core, core, h.C_LAST, intake(f, time), tie, what)
     if last > first:
         local = (last - first) * times
         record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
@@ -107,10 +103,7 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
         join_wave(reg, s.wave, arrive, tie, root, m)
     else:
         what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
-        if in_line:
-            follow(reg, s.heap, s.waiting, s.waiting_free, s.link, link, h.LAST, arrive, tie, what)
-        else:
-            schedule(reg, s.heap, arrive, tie, what)
+        follow(f, s, s.link, link, h.LAST, arrive, tie, what)
     deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
     held = s.link[link, h.FREE] - start
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
@@ -341,11 +334,9 @@ def fire(f, s, task, token, now):
     s.progress[task, h.SYMBOL] = min(symbol, 0)
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
         announce(s.reg, s.ready, h.LOGITS, task, token, finish, task)
-    what, tie = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT), next_tie(s.core, row[h.CORE])
-    if f.service[h.STREAMS]:
-        follow(s.reg, s.heap, s.waiting, s.waiting_free, s.core, row[h.CORE], h.C_LAST, finish, tie, what)
-    else:
-        schedule(s.reg, s.heap, finish, tie, what)
+    what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
+    tie = next_tie(s.core, row[h.CORE])
+    follow(f, s, s.core, row[h.CORE], h.C_LAST, finish, tie, what)
 
 
 @inner

@@ -11,7 +11,7 @@ one that sinks down a level or two, where it would else rise from the end behind
 
 from simulator.hot import state as h
 from simulator.hot.heap import push, put_first
-from simulator.hot.jit import inner
+from simulator.hot.jit import inner, merged
 
 
 @inner
@@ -24,8 +24,7 @@ def schedule(reg, heap, time, tie, what):
         return
     push(heap, n, time, tie, what)
     reg[h.R_HEAP] = n + 1
-    if n + 1 > reg[h.R_HEAP_HIGH]:
-        reg[h.R_HEAP_HIGH] = n + 1
+    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], n + 1 + reg[h.R_IN_LINE])
 
 
 @inner
@@ -38,38 +37,40 @@ def close_hole(reg, heap):
         put_first(heap, last, heap[last, 0], heap[last, 1], heap[last, 2])
 
 
-@inner
-def follow(reg, heap, waiting, waiting_free, table, row, column, time, tie, what):
+@merged
+def follow(f, s, table, row, column, time, tie, what):
     """Add an event of a stream, later than all that it has. table[row, column] tells its last."""
-    last = table[row, column]
-    if last == h.IDLE:
-        table[row, column] = h.ALONE
-        schedule(reg, heap, time, tie, what)
+    reg, last = s.reg, table[row, column]
+    if last == h.IDLE or not f.service[h.STREAMS]:
+        table[row, column] = h.ALONE if f.service[h.STREAMS] else h.IDLE
+        schedule(reg, s.heap, time, tie, what)
         return
-    free = reg[h.R_FREE_WAITING] - 1
-    reg[h.R_FREE_WAITING] = free
-    new = waiting_free[free]
-    entry = waiting[new]
+    reg[h.R_IN_LINE] += 1
+    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], reg[h.R_HEAP] + reg[h.R_IN_LINE])
+    reg[h.R_FREE_WAITING] -= 1
+    new = s.waiting_free[reg[h.R_FREE_WAITING]]
+    entry = s.waiting[new]
     entry[h.Q_TIME], entry[h.Q_TIE], entry[h.Q_WHAT], entry[h.Q_NEXT] = time, tie, what, new
     if last != h.ALONE:
-        entry[h.Q_NEXT] = waiting[last - h.LINED, h.Q_NEXT]
-        waiting[last - h.LINED, h.Q_NEXT] = new
+        entry[h.Q_NEXT] = s.waiting[last - h.LINED, h.Q_NEXT]
+        s.waiting[last - h.LINED, h.Q_NEXT] = new
     table[row, column] = new + h.LINED
 
 
-@inner
-def move_up(reg, heap, waiting, waiting_free, table, row, column):
+@merged
+def move_up(s, table, row, column):
     """The event of a stream that was in the heap has been taken: the next one's turn."""
-    last = table[row, column] - h.LINED
+    reg, last = s.reg, table[row, column] - h.LINED
     if last < 0:
         table[row, column] = h.IDLE
         return
-    first = waiting[last, h.Q_NEXT]
-    entry = waiting[first]
-    schedule(reg, heap, entry[h.Q_TIME], entry[h.Q_TIE], entry[h.Q_WHAT])
+    reg[h.R_IN_LINE] -= 1
+    first = s.waiting[last, h.Q_NEXT]
+    entry = s.waiting[first]
+    schedule(reg, s.heap, entry[h.Q_TIME], entry[h.Q_TIE], entry[h.Q_WHAT])
     if first == last:
         table[row, column] = h.ALONE
     else:
-        waiting[last, h.Q_NEXT] = entry[h.Q_NEXT]
-    waiting_free[reg[h.R_FREE_WAITING]] = first
+        s.waiting[last, h.Q_NEXT] = entry[h.Q_NEXT]
+    s.waiting_free[reg[h.R_FREE_WAITING]] = first
     reg[h.R_FREE_WAITING] += 1

@@ -48,7 +48,7 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_READY,  # entries in the ready queue
     R_NOW,
     R_EVENTS,
-    R_HEAP_HIGH,
+    R_EVENTS_HIGH,  # most events in the heap and in line
     R_FREE_VALUES,
     R_TRACE,
     R_FREE_PARKED,
@@ -65,12 +65,13 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
     R_HOLE,  # 1: the heap's first event has been taken (hot.queue)
+    R_IN_LINE,  # events in State.waiting
     R_FREE_WAITING,
     R_SINK,  # sinks that are to take message R_TAKEN_IN now, before anything else
     R_LAST_SINK,
     R_TAKEN_IN,
-) = range(26)
-N_REGISTERS = 26
+) = range(27)
+N_REGISTERS = 27
 
 # columns of Fixed.task
 (

@@ -68,7 +68,7 @@ def first_event(state, bits):
 
 
 FORGED = {
-    "heap": lambda s, _: first_event(s, (h.ARRIVE << h.KIND_SHIFT) | (1 << 29) << h.INDEX_SHIFT),
+    "heap": lambda s, _: first_event(s, (h.ARRIVE << h.KIND_SHIFT) | (1 << 28) << h.INDEX_SHIFT),
     "message": lambda s, _: s["message"].__setitem__((slice(None), h.M_TREE), 1 << 20),
     "message_free": lambda s, _: s["message_free"].__setitem__(0, -5),
     "wave": lambda s, _: s.update(wave=s["wave"][:-1]),
