@@ -35,6 +35,8 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("experts", "dataflow", "none"),
         ("spikes", "dataflow", "chip"),
         ("spikes", "barrier", "none"),
+        ("replay", "dataflow", "none"),
+        ("profile", "barrier", "core"),
     ],
 )
 def test_a_run_killed_at_any_checkpoint_ends_in_the_same_files(
