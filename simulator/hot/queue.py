@@ -46,7 +46,8 @@ def follow(f, s, table, row, column, time, tie, what):
         schedule(reg, s.heap, time, tie, what)
         return
     reg[h.R_IN_LINE] += 1
-    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], reg[h.R_HEAP] + reg[h.R_IN_LINE])
+    length = reg[h.R_HEAP] - reg[h.R_HOLE] + reg[h.R_IN_LINE]
+    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], length)
     reg[h.R_FREE_WAITING] -= 1
     new = s.waiting_free[reg[h.R_FREE_WAITING]]
     entry = s.waiting[new]
