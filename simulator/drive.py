@@ -42,7 +42,7 @@ from simulator.spikes import checked
 from simulator.workload import Workload
 
 BATCH = 1 << 18
-"""Events between two looks at the clock (and at Ctrl-C)."""
+"""Turns of the event loop between two looks at the clock (and at Ctrl-C)."""
 
 Rows = NDArray[np.int64]
 

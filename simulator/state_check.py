@@ -36,10 +36,10 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == reg[h.R_HOLE] == 0)
     _hold("reg", 0 <= reg[h.R_SINK] <= reg[h.R_LAST_SINK] <= len(fixed.sink))
     _hold("reg", reg[h.R_STARTED] == started >= 0)
-    used, stores = _used(state, room)
+    used, stores, lined = _used(state, room)
     _check_messages(fixed, state, used, stores, started)
-    _check_events(fixed, state, used)
-    _check_streams(fixed, state, used)
+    _check_events(fixed, state, used, lined)
+    _check_streams(fixed, state, lined)
     _check_waves(fixed, state, used)
     _check_parked(fixed, state, used)
     _check_progress(state, fresh, started)
@@ -66,12 +66,13 @@ def _check_shapes(state: State, fresh: State) -> None:
         _hold(name, found.dtype == wanted.dtype, found.shape == shape)
 
 
-def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """bool[room] each: message records, and rows of values, that are not free."""
+def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """bool[room] each: message records, rows of values, and entries in line, that are not free."""
     found = []
     for name, register in (
         ("message_free", h.R_FREE),
         ("values_free", h.R_FREE_VALUES),
+        ("waiting_free", h.R_FREE_WAITING),
         ("parked_free", h.R_FREE_PARKED),
     ):
         free = getattr(state, name)[: state.reg[register]]
@@ -79,7 +80,7 @@ def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray]:
         used = np.ones(room, bool)
         used[free] = False
         found.append(used)
-    return found[0], found[1]
+    return found[0], found[1], found[2]
 
 
 def _check_messages(
@@ -99,9 +100,8 @@ def _check_messages(
     _hold("message", np.abs(rows[:, h.M_INDEX]) < 1 << 31)
 
 
-def _check_events(fixed: Fixed, state: State, used: np.ndarray) -> None:
+def _check_events(fixed: Fixed, state: State, used: np.ndarray, lined: np.ndarray) -> None:
     """Every event is about a node, a sink or a task, and a message that is under way."""
-    lined = np.setdiff1d(np.arange(len(used)), state.waiting_free[: state.reg[h.R_FREE_WAITING]])
     most = np.zeros(h.LOCAL + 1, np.int64)
     most[[h.HOP, h.ARRIVE, h.LOCAL]] = len(fixed.node), len(fixed.sink), len(fixed.sink)
     most[[h.RELEASE, h.TURN]] = len(fixed.task)
@@ -133,16 +133,14 @@ def _streams_of(fixed: Fixed, what: np.ndarray) -> np.ndarray:
     return found
 
 
-def _check_streams(fixed: Fixed, state: State, used: np.ndarray) -> None:
+def _check_streams(fixed: Fixed, state: State, lined: np.ndarray) -> None:
     """A stream that is not idle has one event in the heap; behind it are events of its own, in a
     ring, and every entry that is not free is in one of these."""
-    room = used.size
+    room, reached = lined.size, ~lined
+    _hold("reg", state.reg[h.R_IN_LINE] == lined.sum())
+    for name, column in (("link", h.LAST), ("core", h.C_LAST)):
+        _hold(name, getattr(state, name)[:, column] < room + h.LINED)
     last = np.concatenate([state.link[:, h.LAST], state.core[:, h.C_LAST]])
-    reached = np.zeros(room, bool)
-    free = state.waiting_free[: state.reg[h.R_FREE_WAITING]]
-    _hold("waiting_free", free >= 0, free < room, np.unique(free).size == free.size)
-    reached[free] = True
-    _hold("reg", state.reg[h.R_IN_LINE] == room - free.size)
     in_heap = _streams_of(fixed, state.heap[: state.reg[h.R_HEAP], 2])
     counted = np.bincount(in_heap[in_heap >= 0], minlength=last.size)
     on = fixed.service[h.STREAMS]

@@ -264,7 +264,7 @@ def arrive(f, s, first, end, listed, m, now):
 def run(f, s, margin, most):
     """Process events until something needs Python; returns why (see state.py).
 
-    margin: the most messages one event can create; most: events before a PAUSE.
+    margin: the most messages one event can create; most: turns of the loop before a PAUSE.
     """
     return engine(f, s, -1, -1, 0, margin, most)
 
@@ -294,7 +294,7 @@ def stop(f, s, margin):
 
 @entry
 def engine(f, s, task, token, now, margin, most):
-    """Fire a task for a token (-1: none), then process at most `most` events; returns why."""
+    """Fire a task for a token (-1: none), then take at most `most` turns; returns why."""
     return loop(f, s, task, token, now, margin, most)
 
 

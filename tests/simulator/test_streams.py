@@ -69,7 +69,7 @@ def test_a_run_is_the_heaps_event_by_event(coding):
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
 def test_so_is_prefill_with_any_token_slots(slots):
-    alike(tiny(core__token_slots=8), TEXT, slots=slots)
+    alike(tiny(core__token_slots="8", core__state_memory="8 KiB"), TEXT, slots=slots)
 
 
 def test_so_is_decode():
