@@ -277,7 +277,8 @@ Stage = (
 class Graph:
     """One model, in execution order; `embedding` names the host's look-up table.
 
-    A network of spiking neurons has neither embedding nor vocabulary.
+    context: tokens that full attention looks back on, as compiled; None: every memory is bounded by
+    the model itself. A network of spiking neurons has neither embedding nor vocabulary.
     """
 
     model: str
@@ -287,6 +288,7 @@ class Graph:
     stages: tuple[Stage, ...]
     sites: tuple[Site, ...]
     linears: tuple[Linear, ...]
+    context: int | None = None
 
     def site(self, name: str) -> Site:
         return next(s for s in self.sites if s.name == name)

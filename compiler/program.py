@@ -352,6 +352,8 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
     found = dataclasses.asdict(graph)
     for stage, row in zip(graph.stages, found["stages"], strict=True):
         row["kind"] = stage.kind
+    if graph.context is None:
+        del found["context"]
     for row in found["linears"]:
         if row["multiplied"] is None:  # as of every matrix that is not unrolled
             del row["multiplied"]

@@ -1,4 +1,4 @@
-"""Lay a program out as the arrays of the event engine, and enlarge them when they fill."""
+"""Lay a program out as the arrays of the event engine."""
 
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
+from simulator.adders import threads
 from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
 from simulator.hot.rows import scratch_size
@@ -25,6 +26,13 @@ GROUP = 128
 MOST_IN_FLIGHT = 2048
 """Tokens whose operands and counts are kept at once; more would have to wait for each other."""
 TRACE_ROWS = 1 << 20
+UNBOUNDED = 1 << 60
+"""Flits of a buffer without an end, and copies of messages that may wait where none are kept."""
+MOST_CLOSED = 256
+"""Tiles whose sums are put off at once, and at least one per token slot."""
+TOGETHER = 1 << 20
+"""Synapses that take one thread as long (0.1 ms) as it takes to wake another."""
+NEVER = 1 << 62
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -86,6 +94,7 @@ def fixed_arrays(
             [chip.links[k].flit_bits for k in LINKS],
             [chip.links[k].flit_ps for k in LINKS],
             [chip.links[k].hop_ps for k in LINKS],
+            [chip.links[k].buffer_flits or UNBOUNDED for k in LINKS],
         ),
         site=_columns(
             [CODINGS[name].code for name, _ in codings],
@@ -114,8 +123,9 @@ def fixed_arrays(
                 chip.formats["value"].payload_bits,
                 barrier_ps,
                 values,
-                waves and barrier_ps > 0,
-                streams and barrier_ps == 0,
+                waves and barrier_ps > 0 and not chip.bounded,
+                TOGETHER if threads() > 1 else NEVER,
+                streams and barrier_ps == 0 and not chip.bounded,
             ],
             np.int64,
         ),
@@ -125,6 +135,7 @@ def fixed_arrays(
         condition=_condition_table(program),
         array=array_constants(program),
         cell=cell,
+        bounded=1 if chip.bounded else None,
     )
 
 
@@ -252,7 +263,8 @@ def margin_of(program: Program) -> int:
     spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
     sinks = int(np.bincount(tree_of_sink(t)).max(initial=0))
-    return spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    most = spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    return 2 * most if program.chip.bounded else most  # a link that is freed is an event, too
 
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
@@ -264,6 +276,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED, h.R_FREE_WAITING]] = room
+    bounded = fixed.bounded is not None
+    reg[h.R_FREE_COPIES] = room if bounded else UNBOUNDED
+    links = _zeros(t.link_kind.size, h.N_LINK_BOUNDED if bounded else h.N_LINK)
+    links[:, [c for c in (h.B_FIRST, h.B_STARTED) if bounded]] = -1
+    copies = _zeros(bounded * room, h.N_COPY)
+    copies[:, h.Y_FREE] = np.arange(len(copies))
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
@@ -277,6 +295,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     beside = scratch_size(widest) if array is None else (2 + array.columns_per_weight) * widest
     n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     valued = bool(fixed.service[h.VALUES])
+    tiles, closed = t.task_kind == TILE, valued * max(MOST_CLOSED, slots)
     n_sums = int(slots * gathered(program).sum())
     return State(
         reg=reg,
@@ -285,8 +304,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         waiting_free=np.arange(room),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
-        link=_zeros(t.link_kind.size, 3),
-        core=_zeros(program.host_core + 1, 4),
+        link=links,
+        core=_zeros(program.host_core + 1, h.N_CORE_BOUNDED if bounded else h.N_CORE),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
         values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
@@ -314,6 +333,11 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
+        lazy=_zeros(len(graph.stages), h.N_LAZY),
+        copies=copies,
+        closed=_zeros(closed, h.N_CLOSED),
+        closed_counts=np.zeros((closed, int(t.task_n_pre[tiles].max(initial=1))), np.int32),
+        owed=_zeros(room),
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
@@ -337,16 +361,6 @@ def _after_head(program: Program) -> NDArray[np.bool_]:
     return np.isin(t.task_op, list(wanted)) | inbox
 
 
-def remembering(state: State, tokens: int) -> State:
-    """The same engine with room for the routers' choices for so many tokens."""
-    have = state.turn.shape[1]
-    if tokens <= have:
-        return state
-    more = ((0, 0), (0, max(have, tokens - have)))
-    turn = np.pad(state.turn, more, constant_values=-1)
-    return state._replace(turn=turn, token_at=np.pad(state.token_at, more))
-
-
 def choose(state: State, first: int, chosen: Sequence[int], token: int) -> None:
     """A router has chosen experts: it is their next turn. first: condition of its expert 0."""
     for expert in chosen:
@@ -354,24 +368,3 @@ def choose(state: State, first: int, chosen: Sequence[int], token: int) -> None:
         state.turn[first + expert, token] = turn
         state.token_at[first + expert, turn] = token
         state.turns[first + expert] += 1
-
-
-def enlarged(state: State) -> State:
-    """The same engine with twice the room for events, messages and parked entries."""
-    grown: dict[str, I64] = {}
-    reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "waiting", "wave", "due", "message", "values", "parked"):
-        old = getattr(state, name)
-        grown[name] = np.concatenate([old, np.zeros_like(old)])
-    for name, register in (
-        ("message_free", h.R_FREE),
-        ("values_free", h.R_FREE_VALUES),
-        ("parked_free", h.R_FREE_PARKED),
-        ("waiting_free", h.R_FREE_WAITING),
-    ):
-        count = int(reg[register])
-        added = np.arange(room, 2 * room)
-        kept = getattr(state, name)[:count]
-        grown[name] = np.concatenate([kept, added, _zeros(room - count)])
-        reg[register] = count + room
-    return state._replace(reg=reg, **grown)

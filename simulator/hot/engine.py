@@ -11,19 +11,12 @@ Tasks of an expert know only the tokens that chose it: they count them, and take
 from numba import int64
 
 from simulator.hot import state as h
+from simulator.hot.buffers import moved, wait_in_line
+from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
-from simulator.hot.fire import (
-    cross,
-    due,
-    fire,
-    intake,
-    needed,
-    record,
-    schedule_turn,
-    token_of,
-    turn_of,
-)
-from simulator.hot.jit import entry, inner, merged
+from simulator.hot.fire import due, fire, needed, token_of, turn_of
+from simulator.hot.jit import entry, merged
+from simulator.hot.moves import cross, intake, record, schedule_turn
 from simulator.hot.queue import close_hole, follow, move_up, schedule
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
 from simulator.hot.steps import next_is_due, next_step
@@ -59,7 +52,7 @@ def hop(f, s, node, m, now):
         follow(f, s, s.link, link, h.LAST, arrive, tie, what)
 
 
-@inner
+@merged
 def drop_reference(s, m):
     """One sink is done with a message; the last one frees it."""
     s.message[m, h.M_REFS] -= 1
@@ -71,7 +64,7 @@ def drop_reference(s, m):
         s.reg[h.R_FREE] += 1
 
 
-@inner
+@merged
 def park(s, task, turn, sink, m):
     """Wait for an accumulator set, behind those of the same token."""
     s.reg[h.R_FREE_PARKED] -= 1
@@ -245,10 +238,12 @@ def arrive(f, s, first, end, listed, m, now):
             taken = message[h.M_VALUE]
             free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
             occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
+        if f.bounded is not None:
+            wait_in_line(f, s, sink, m, now)
         drop_reference(s, m)
         if taken:
             s.got[task, slot] += taken
-            missing = needed(f, task, token) - s.got[task, slot]
+            missing = needed(f, s, task, token) - s.got[task, slot]
             if missing < 0:
                 fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
             if missing == 0 and turn == s.progress[task, h.NEXT]:
@@ -279,11 +274,15 @@ def stop(f, s, margin):
         return h.READY
     nothing = reg[h.R_TAKEN] == reg[h.R_DUE] and reg[h.R_SINK] == reg[h.R_LAST_SINK]
     if nothing and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+        if f.bounded is not None and reg[h.R_FREE_COPIES] < s.copies.shape[0]:
+            return h.STUCK
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
     room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_WAITING])
+    if f.bounded is not None:
+        room = min(room, reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
@@ -306,7 +305,7 @@ def loop(f, s, task, token, now, margin, most):
     """
     reg, heap = s.reg, s.heap
     while True:
-        while token >= 0:
+        while token >= 0 and not reg[h.R_ERROR]:  # what is put off came before any error
             fire(f, s, task, token, now)
             token = due(f, s, task)
         close_hole(reg, heap)
@@ -314,12 +313,17 @@ def loop(f, s, task, token, now, margin, most):
         if why >= 0:
             return why
         most -= 1
-        task, kind, taking = -1, h.ARRIVE, False
+        task, kind, taking = -1, h.ARRIVE, next_is_due(reg, heap, s.due)
+        if reg[h.R_CLOSED] and needed_now(f, s, taking):
+            if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
+                return h.SUMS
+            sum_closed(f, s)
+            if reg[h.R_ERROR]:
+                return h.ERROR
         first, end, now = reg[h.R_SINK], reg[h.R_LAST_SINK], reg[h.R_NOW]
         if first < end:  # the rest of a node's sinks
             m, reg[h.R_SINK] = reg[h.R_TAKEN_IN], end
         else:
-            taking = next_is_due(reg, heap, s.due)
             now = reg[h.R_DUE_PS] if taking else heap[0, 0]
             if now == h.LATER:
                 next_step(f, s)
@@ -354,6 +358,9 @@ def loop(f, s, task, token, now, margin, most):
             release(f, s, task, now)
         elif kind == h.TURN:
             task, token = first, token_of(f, s, first, s.progress[first, h.DONE])
+            continue
+        elif f.bounded is not None and kind > h.TURN:
+            moved(f, s, kind, first, m, now)
             continue
         elif kind == h.LOCAL:
             move_up(s, s.core, f.sink[first, h.S_CORE], h.C_LAST)

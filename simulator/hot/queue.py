@@ -24,7 +24,7 @@ def schedule(reg, heap, time, tie, what):
         return
     push(heap, n, time, tie, what)
     reg[h.R_HEAP] = n + 1
-    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], n + 1 + reg[h.R_IN_LINE])
+    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], n + 1 + reg[h.R_LINED])
 
 
 @inner
@@ -45,8 +45,8 @@ def follow(f, s, table, row, column, time, tie, what):
         table[row, column] = h.ALONE if f.service[h.STREAMS] else h.IDLE
         schedule(reg, s.heap, time, tie, what)
         return
-    reg[h.R_IN_LINE] += 1
-    length = reg[h.R_HEAP] - reg[h.R_HOLE] + reg[h.R_IN_LINE]
+    reg[h.R_LINED] += 1
+    length = reg[h.R_HEAP] - reg[h.R_HOLE] + reg[h.R_LINED]
     reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], length)
     reg[h.R_FREE_WAITING] -= 1
     new = s.waiting_free[reg[h.R_FREE_WAITING]]
@@ -65,7 +65,7 @@ def move_up(s, table, row, column):
     if last < 0:
         table[row, column] = h.IDLE
         return
-    reg[h.R_IN_LINE] -= 1
+    reg[h.R_LINED] -= 1
     first = s.waiting[last, h.Q_NEXT]
     entry = s.waiting[first]
     schedule(reg, s.heap, entry[h.Q_TIME], entry[h.Q_TIE], entry[h.Q_WHAT])

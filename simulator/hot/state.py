@@ -13,6 +13,7 @@ STAGE, LOGITS = 0, 1
 
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
+JOIN, STAND, FREED, SERVED = 4, 5, 6, 7  # where buffers are finite (buffers.py)
 LOCAL = 8  # as ARRIVE, of a core's own stream of events
 KIND_SHIFT, INDEX_SHIFT = 58, 29
 MASK = (1 << 29) - 1
@@ -25,7 +26,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK, SUMS = range(9)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -65,13 +66,18 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
     R_HOLE,  # 1: the heap's first event has been taken (hot.queue)
-    R_IN_LINE,  # events in State.waiting
+    R_LINED,  # events in State.waiting
     R_FREE_WAITING,
     R_SINK,  # sinks that are to take message R_TAKEN_IN now, before anything else
     R_LAST_SINK,
     R_TAKEN_IN,
-) = range(27)
-N_REGISTERS = 27
+    R_FREE_COPIES,
+    R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
+    R_CLOSED,  # tiles that have closed without being summed yet, the messages that await their
+    R_OWED,  # sums, and their synapses
+    R_SYNAPSES,
+) = range(32)
+N_REGISTERS = 32
 
 # columns of Fixed.task
 (
@@ -110,7 +116,7 @@ ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION, SINKS = range(7)
 ROUTER_FIRST, ROUTER_END, ADDED = range(3)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
-FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
+FLIT_BITS, FLIT_PS, HOP_PS, ROOM = range(4)  # Fixed.wire, by kind of link; room in flits
 CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
 L_BITS, L_OFFSET, L_CODING = range(3)  # Fixed.linear (width of a sum, offset in stage_sums, coding)
 U_CORE, U_PS = range(2)  # Fixed.used_core
@@ -128,8 +134,9 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
+    TOGETHER,  # synapses of closed tiles that are worth a call of several threads
     STREAMS,  # 1: events of a link or core wait in line (hot.queue); 0: all are in the heap
-) = range(13)  # Fixed.service
+) = range(14)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -147,11 +154,26 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 ) = range(11)
 
 # columns of State tables
-FREE, FLITS, LAST = range(3)  # link: ps when free, flits carried, last event of its stream
+# link: ps when free, flits carried, last event of its stream, and where buffers are finite:
+FREE, FLITS, LAST = range(3)
+(
+    B_FIRST,  # copies that wait for it, in order; -1: none
+    B_LAST,
+    B_BUSY,  # 1: a message is being taken over it
+    B_STARTED,  # when one was last
+    B_HELD,  # flits in the buffer at its end, of messages on their way into it too
+    B_HIGH,
+    B_STALLED,  # ps that a message waited for room and nothing else
+    B_WAITING,  # messages that wait for it
+    B_MOST_WAITING,
+) = range(3, 12)
+N_LINK, N_LINK_BOUNDED = 3, 12
 W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
 N_WAVE = 4
 # core: ps when free, ps busy, messages and releases so far, last event of its stream
 C_FREE, BUSY, SEQ, C_LAST = range(4)
+IN_LINE, MOST_IN_LINE = 4, 5  # where buffers are finite: messages that it is not done with
+N_CORE, N_CORE_BOUNDED = 4, 6
 IDLE, ALONE, LINED = 0, 1, 2  # last of a stream: none, it is in the heap, entry of `waiting` + 2
 Q_TIME, Q_TIE, Q_WHAT, Q_NEXT = range(4)  # waiting: behind a stream's last comes its first again
 N_WAITING = 4
@@ -182,7 +204,29 @@ N_MESSAGE = 10
     SYMBOL,  # which one of its trains leaves in its next turn
 ) = range(11)  # progress of a task, and its counts
 N_PROGRESS = 11
+# State.lazy, by stage, as in compiler.lazy_decay
+UNTOUCHED, FETCHED, NO_KEY, NO_QUERY = range(4)
+N_LAZY = 4
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
+# closed tile: its messages are owed[C_OWED:C_OWED_END]; the first neuron beyond the width of
+# sums (or -1), and its sum
+C_TASK, C_TOKEN, C_OWED, C_OWED_END, C_TOO_WIDE, C_SUM = range(6)
+N_CLOSED = 6
+
+# State.copies: a message at a node of its tree, from when it waits for the node's link to when it
+# leaves the buffer behind it
+(
+    Y_MESSAGE,
+    Y_NODE,
+    Y_ABOVE,  # the copy it was made of, which stands in the buffer before; -1 at the source
+    Y_NEXT,  # behind it in the same queue
+    Y_LEFT,  # copies to be made of it that have not gone yet
+    Y_SINCE,  # when it came
+    Y_FLITS,  # that it takes in the buffer
+    Y_TASK,  # that sends it
+    Y_FREE,  # of the first R_FREE_COPIES rows: a free row
+) = range(9)
+N_COPY = 9
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -218,6 +262,9 @@ class Fixed(NamedTuple):
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
     # [row block, column, neuron] per tile
     cell: np.ndarray
+    # 1: some link has a finite buffer (hot.buffers). None is known when kernels are compiled: they
+    # are another machine code then, which has nothing of it
+    bounded: int | None
 
 
 class State(NamedTuple):
@@ -259,4 +306,10 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
+    lazy: np.ndarray  # [stage, N_LAZY]
+    copies: np.ndarray  # [room, N_COPY]; no rows where buffers are without an end
+    # empty wherever a run is kept: they hold what is put off (hot.closed), and events to be told
+    closed: np.ndarray  # [most, N_CLOSED] tiles that have closed, as they closed
+    closed_counts: np.ndarray  # int32[most, axons]
+    owed: np.ndarray  # [room] messages that await sums
     trace: np.ndarray  # [rows, 8]; no rows: no trace

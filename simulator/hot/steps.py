@@ -1,10 +1,10 @@
 """Barrier sync: when a step ends, and what its messages wait for."""
 
 from simulator.hot import state as h
-from simulator.hot.jit import inner, merged
+from simulator.hot.jit import inner
 
 
-@merged
+@inner
 def next_step(f, s):
     """The barrier falls when all is idle; neurons update, and what has waited begins."""
     end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])

@@ -45,14 +45,14 @@ def play(f, s, script, left):
             schedule(s.reg, s.heap, time, tie, 0)
         else:
             follow(f, s, s.stream, stream, 0, time, tie, stream + 1)
-        lengths[i] = s.reg[h.R_HEAP] - s.reg[h.R_HOLE] + s.reg[h.R_IN_LINE]
+        lengths[i] = s.reg[h.R_HEAP] - s.reg[h.R_HOLE] + s.reg[h.R_LINED]
     close_hole(s.reg, s.heap)
     return lengths
 
 
 def fresh(room, streams):
     """A queue without events."""
-    service, reg = np.zeros(13, np.int64), np.zeros(h.N_REGISTERS, np.int64)
+    service, reg = np.zeros(14, np.int64), np.zeros(h.N_REGISTERS, np.int64)
     service[h.STREAMS], reg[h.R_FREE_WAITING] = streams, room
     heap, waiting = np.zeros((room, 3), np.int64), np.zeros((room, h.N_WAITING), np.int64)
     stream = np.zeros((STREAMS, 1), np.int64)
@@ -96,7 +96,7 @@ def test_events_of_streams_leave_in_total_order(steps):
     in_heap = [what for _, _, what in s.heap[: s.reg[h.R_HEAP]].tolist() if what]
     assert sorted(in_heap) == sorted(streams_left)  # one of each
     free = s.waiting_free[: s.reg[h.R_FREE_WAITING]].tolist()
-    assert len(set(free)) == len(free) == len(s.waiting) - s.reg[h.R_IN_LINE]
+    assert len(set(free)) == len(free) == len(s.waiting) - s.reg[h.R_LINED]
 
 
 def test_without_streams_all_events_are_in_the_heap():
@@ -104,4 +104,4 @@ def test_without_streams_all_events_are_in_the_heap():
     script = np.array([(0, 5, 1), (0, 5, 2), (0, 7, 3), (-2, 0, 0)], np.int64)
     left = np.zeros((1, 3), np.int64)
     play(f, s, script[:3], left)
-    assert s.reg[h.R_HEAP] == 3 and s.reg[h.R_IN_LINE] == 0 and not s.stream.any()
+    assert s.reg[h.R_HEAP] == 3 and s.reg[h.R_LINED] == 0 and not s.stream.any()
