@@ -145,7 +145,8 @@ def _check_streams(fixed: Fixed, state: State, lined: np.ndarray) -> None:
     room, reached = lined.size, ~lined
     _hold("reg", state.reg[h.R_LINED] == lined.sum())
     for name, column in (("link", h.LAST), ("core", h.C_LAST)):
-        _hold(name, getattr(state, name)[:, column] < room + h.LINED)
+        ends = getattr(state, name)[:, column]
+        _hold(name, ends >= h.IDLE, ends < room + h.LINED)
     last = np.concatenate([state.link[:, h.LAST], state.core[:, h.C_LAST]])
     in_heap = _streams_of(fixed, state.heap[: state.reg[h.R_HEAP], 2])
     counted = np.bincount(in_heap[in_heap >= 0], minlength=last.size)
