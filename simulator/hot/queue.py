@@ -21,10 +21,10 @@ def schedule(reg, heap, time, tie, what):
     if reg[h.R_HOLE]:
         reg[h.R_HOLE] = 0
         put_first(heap, n, time, tie, what)
-        return
-    push(heap, n, time, tie, what)
-    reg[h.R_HEAP] = n + 1
-    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], n + 1 + reg[h.R_LINED])
+    else:
+        push(heap, n, time, tie, what)
+        reg[h.R_HEAP] = n + 1
+    reg[h.R_EVENTS_HIGH] = max(reg[h.R_EVENTS_HIGH], reg[h.R_HEAP] + reg[h.R_LINED])
 
 
 @inner
