@@ -25,12 +25,13 @@ from simulator.adders import add_up
 from simulator.encode import encode
 from simulator.failures import (
     check_finished,
+    check_time,
     error_of,
     place_of,
     stuck,
-    too_long,
     too_many_in_flight,
 )
+from simulator.growth import enlarged, remembering
 from simulator.helpers import Helpers
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
@@ -38,12 +39,10 @@ from simulator.hot.engine import start_token
 from simulator.lazy import count_gla, lazy_gla
 from simulator.machine import (
     choose,
-    enlarged,
     fixed_arrays,
     fresh_state,
     head_site,
     margin_of,
-    remembering,
 )
 from simulator.noc import carry_wave, net_of, scratch_of
 from simulator.population import ONE, Block, Outputs, blocks
@@ -52,10 +51,7 @@ from simulator.trajectory import Trajectory
 from simulator.workload import Workload
 
 BATCH = 1 << 18
-"""Events between two looks at the clock (and at Ctrl-C)."""
-
-LONGEST_PS = hot.LATER >> 1
-"""26 days: the times of events stay below LATER."""
+"""Turns of the event loop between two looks at the clock (and at Ctrl-C)."""
 
 Rows = NDArray[np.int64]
 
@@ -73,7 +69,8 @@ class Simulation:
     trace: takes rows of hot.state's TRACE_COLUMNS; keep_sums: keep every linear's sums, for a
     comparison; in_flight: tokens that will be started before the first of them is finished;
     workload: counts instead of values; then tokens are of no matter, and logits are empty;
-    waves: False for the event queue alone, also where a step's messages can do without.
+    waves: False for the event queue alone, also where a step's messages can do without;
+    streams: False for a queue that is a heap of all events.
     """
 
     def __init__(
@@ -88,6 +85,7 @@ class Simulation:
         in_flight: int = 64,
         workload: Workload | None = None,
         waves: bool = True,
+        streams: bool = True,
     ) -> None:
         most = program.chip.core.token_slots
         slots = most if slots is None else slots
@@ -104,7 +102,7 @@ class Simulation:
         self._net = net_of(program) if waves else None
         self._scratch = self._net and scratch_of(self._net)
         in_waves = self._net is not None
-        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
+        self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves, streams)
         self.state = fresh_state(program, self.fixed, first_logits, trace is not None, in_flight)
         self.found = Trajectory()
         self._helpers = Helpers()
@@ -192,7 +190,8 @@ class Simulation:
         reg = self.state.reg
         while (
             reg[hot.R_HEAP] + self._margin > self.state.heap.shape[0]
-            or min(reg[[hot.R_FREE, hot.R_FREE_VALUES, hot.R_FREE_COPIES]]) < self._margin
+            or min(reg[[hot.R_FREE, hot.R_FREE_VALUES, hot.R_FREE_COPIES, hot.R_FREE_WAITING]])
+            < self._margin
         ):
             self.state = enlarged(self.state)
             reg = self.state.reg
@@ -213,8 +212,7 @@ class Simulation:
                 if self.pause is not None:
                     self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
-                if self.now_ps > LONGEST_PS:
-                    raise too_long(self.program, self.now_ps, LONGEST_PS)
+                check_time(self.program, self.now_ps)
                 if why in _NEEDS_SUMS:
                     add_up(self.fixed, self.state, self._helpers)
                     why = hot.ERROR if self.state.reg[hot.R_ERROR] else why

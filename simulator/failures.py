@@ -109,12 +109,15 @@ def stuck(program: Program, state: State) -> Bug:
     )
 
 
-def too_long(program: Program, now_ps: int, most_ps: int) -> DoesNotFit:
-    return DoesNotFit(
-        f"{now_ps / 1e12:.0f} s of simulated time; {most_ps / 1e12:.0f} s at most",
-        where=program.graph.model,
-        fix=f"a target with shorter times than {program.chip.name}, or fewer tokens",
-    )
+def check_time(program: Program, now_ps: int) -> None:
+    """The times of events are below LATER, those to come too: DoesNotFit from 26 days on."""
+    most = hot.LATER >> 1
+    if now_ps > most:
+        raise DoesNotFit(
+            f"{now_ps / 1e12:.0f} s of simulated time; {most / 1e12:.0f} s at most",
+            where=program.graph.model,
+            fix=f"a target with shorter times than {program.chip.name}, or fewer tokens",
+        )
 
 
 def too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:

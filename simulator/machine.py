@@ -1,4 +1,4 @@
-"""Lay a program out as the arrays of the event engine, and enlarge them when they fill."""
+"""Lay a program out as the arrays of the event engine."""
 
 from collections.abc import Sequence
 
@@ -46,11 +46,13 @@ def fixed_arrays(
     sync: Sync | None = None,
     values: bool = True,
     waves: bool = False,
+    streams: bool = True,
 ) -> Fixed:
     """The engine's read-only side: tables, timing, weights in axon-major tiles.
 
     sync: None for the target's. values: whether sums are formed; without, there are no weights.
     waves: whether messages of a step go over the links together (simulator.noc); barrier sync only.
+    streams: whether events of a link or core wait in line (hot.queue); dataflow only.
     BadInput for barrier sync on a target that has no barrier_ps.
     """
     t, chip = program.tables, program.chip
@@ -123,6 +125,7 @@ def fixed_arrays(
                 values,
                 waves and barrier_ps > 0 and not chip.bounded,
                 TOGETHER if threads() > 1 else NEVER,
+                streams and barrier_ps == 0 and not chip.bounded,
             ],
             np.int64,
         ),
@@ -272,7 +275,7 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     n_tasks = t.task_core.size
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
-    reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
+    reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED, h.R_FREE_WAITING]] = room
     bounded = fixed.bounded is not None
     reg[h.R_FREE_COPIES] = room if bounded else UNBOUNDED
     links = _zeros(t.link_kind.size, h.N_LINK_BOUNDED if bounded else h.N_LINK)
@@ -297,6 +300,8 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     return State(
         reg=reg,
         heap=_zeros(room, 3),
+        waiting=_zeros(room, h.N_WAITING),
+        waiting_free=np.arange(room),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
         link=links,
@@ -356,16 +361,6 @@ def _after_head(program: Program) -> NDArray[np.bool_]:
     return np.isin(t.task_op, list(wanted)) | inbox
 
 
-def remembering(state: State, tokens: int) -> State:
-    """The same engine with room for the routers' choices for so many tokens."""
-    have = state.turn.shape[1]
-    if tokens <= have:
-        return state
-    more = ((0, 0), (0, max(have, tokens - have)))
-    turn = np.pad(state.turn, more, constant_values=-1)
-    return state._replace(turn=turn, token_at=np.pad(state.token_at, more))
-
-
 def choose(state: State, first: int, chosen: Sequence[int], token: int) -> None:
     """A router has chosen experts: it is their next turn. first: condition of its expert 0."""
     for expert in chosen:
@@ -373,27 +368,3 @@ def choose(state: State, first: int, chosen: Sequence[int], token: int) -> None:
         state.turn[first + expert, token] = turn
         state.token_at[first + expert, turn] = token
         state.turns[first + expert] += 1
-
-
-def enlarged(state: State) -> State:
-    """The same engine with twice the room for events, messages and parked entries."""
-    grown: dict[str, I64] = {}
-    reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "wave", "due", "message", "values", "parked", "copies", "owed"):
-        old = getattr(state, name)
-        grown[name] = np.concatenate([old, np.zeros_like(old)])
-    for name, register in (
-        ("message_free", h.R_FREE),
-        ("values_free", h.R_FREE_VALUES),
-        ("parked_free", h.R_FREE_PARKED),
-    ):
-        count = int(reg[register])
-        added = np.arange(room, 2 * room)
-        kept = getattr(state, name)[:count]
-        grown[name] = np.concatenate([kept, added, _zeros(room - count)])
-        reg[register] = count + room
-    if state.copies.size:
-        count = int(reg[h.R_FREE_COPIES])
-        grown["copies"][count : count + room, h.Y_FREE] = np.arange(room, 2 * room)
-        reg[h.R_FREE_COPIES] = count + room
-    return state._replace(reg=reg, **grown)

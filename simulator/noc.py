@@ -5,13 +5,13 @@ from numpy.typing import NDArray
 
 from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
+from simulator.growth import enlarged
 from simulator.hot import state as h
 from simulator.hot.engine import queue_wave
 from simulator.hot.noc import SEVERAL, TOO_LONG, Net, carry
 from simulator.hot.order import rank, straighten
 from simulator.hot.state import Fixed, State
 from simulator.hot.streams import Waiting
-from simulator.machine import enlarged
 
 I64, U64, Flags = NDArray[np.int64], NDArray[np.uint64], NDArray[np.bool_]
 

@@ -91,7 +91,7 @@ def _ran(simulation: Simulation, course: Course) -> Ran:
         sync=simulation.sync,
         events={
             "events": int(reg[hot.R_EVENTS]),
-            "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
+            "pending_events_high_water": int(reg[hot.R_EVENTS_HIGH]),
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
         converted=(int(progress[:, hot.CONVERTED].sum()), int(progress[:, hot.CLIPPED].sum())),

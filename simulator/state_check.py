@@ -17,12 +17,12 @@ from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
     *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
-    *("parked", "parked_free", "copies", "owed"),
+    *("parked", "parked_free", "waiting", "waiting_free", "copies", "owed"),
 )
-"""Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
+"""Arrays that simulator.growth.enlarged lets grow, all to the same number of rows."""
 
 TURNS: Final = ("turn", "token_at")
-"""Those that simulator.machine.remembering lets grow, to the same number of columns."""
+"""Those that simulator.growth.remembering lets grow, to the same number of columns."""
 
 
 def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
@@ -31,14 +31,16 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     room = state.heap.shape[0]
     reg = state.reg
     _hold("reg", 0 <= reg[h.R_HEAP] <= room)
-    for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED):
+    for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED, h.R_FREE_WAITING):
         _hold("reg", 0 <= reg[register] <= room)
-    _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == 0)
+    _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == reg[h.R_HOLE] == 0)
+    _hold("reg", 0 <= reg[h.R_SINK] <= reg[h.R_LAST_SINK] <= len(fixed.sink))
     _hold("reg", reg[h.R_CLOSED] == reg[h.R_OWED] == reg[h.R_SYNAPSES] == 0)
     _hold("reg", reg[h.R_STARTED] == started >= 0)
-    used, stores = _used(state, room)
+    used, stores, lined = _used(state, room)
     _check_messages(fixed, state, used, stores, started)
-    _check_events(fixed, state, used)
+    _check_events(fixed, state, used, lined)
+    _check_streams(fixed, state, lined)
     _check_buffers(fixed, state, fresh, used)
     _check_waves(fixed, state, used)
     _check_parked(fixed, state, used)
@@ -66,12 +68,13 @@ def _check_shapes(state: State, fresh: State) -> None:
         _hold(name, found.dtype == wanted.dtype, found.shape == shape)
 
 
-def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """bool[room] each: message records, and rows of values, that are not free."""
+def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """bool[room] each: message records, rows of values, and entries in line, that are not free."""
     found = []
     for name, register in (
         ("message_free", h.R_FREE),
         ("values_free", h.R_FREE_VALUES),
+        ("waiting_free", h.R_FREE_WAITING),
         ("parked_free", h.R_FREE_PARKED),
     ):
         free = getattr(state, name)[: state.reg[register]]
@@ -79,7 +82,7 @@ def _used(state: State, room: int) -> tuple[np.ndarray, np.ndarray]:
         used = np.ones(room, bool)
         used[free] = False
         found.append(used)
-    return found[0], found[1]
+    return found[0], found[1], found[2]
 
 
 def _check_messages(
@@ -99,18 +102,67 @@ def _check_messages(
     _hold("message", np.abs(rows[:, h.M_INDEX]) < 1 << 31)
 
 
-def _check_events(fixed: Fixed, state: State, used: np.ndarray) -> None:
+def _check_events(fixed: Fixed, state: State, used: np.ndarray, lined: np.ndarray) -> None:
     """Every event is about a node, a sink, a task, a link or a core, and a message that is under
     way or a copy of one."""
-    kind, index, m = _events(state)
-    most = np.array([len(fixed.node), len(fixed.sink), len(fixed.task), len(fixed.task)])
+    most = np.zeros(h.LOCAL + 1, np.int64)
+    most[[h.HOP, h.ARRIVE, h.LOCAL]] = len(fixed.node), len(fixed.sink), len(fixed.sink)
+    most[[h.RELEASE, h.TURN]] = len(fixed.task)
     if len(state.copies):
-        most = np.append(most, [1, len(fixed.node), 1 + len(fixed.link_kind), len(state.core)])
-    _hold("heap", kind >= 0, kind < len(most))
-    _hold("heap", index < most[kind])
-    moves = kind <= h.ARRIVE
-    _hold("heap", m[moves] < used.size)
-    _hold("heap", used[m[moves]])
+        most[[h.JOIN, h.STAND]] = 1, len(fixed.node)
+        most[[h.FREED, h.SERVED]] = 1 + len(fixed.link_kind), len(state.core)
+    for name, what in (
+        ("heap", state.heap[: state.reg[h.R_HEAP], 2]),
+        ("waiting", state.waiting[lined, h.Q_WHAT]),
+    ):
+        kind, index, m = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+        _hold(name, what >= 0, kind < len(most))
+        _hold(name, index < most[kind])
+        moves = np.isin(kind, (h.HOP, h.ARRIVE, h.LOCAL))
+        _hold(name, m[moves] < used.size)
+        _hold(name, used[m[moves]])
+    if state.reg[h.R_SINK] < state.reg[h.R_LAST_SINK]:
+        _hold("reg", 0 <= state.reg[h.R_TAKEN_IN] < used.size)
+        _hold("reg", used[state.reg[h.R_TAKEN_IN]])
+
+
+def _streams_of(fixed: Fixed, what: np.ndarray) -> np.ndarray:
+    """Of events: the link, or behind all links the core, whose stream each is in; -1: none's."""
+    kind, index, n = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, len(fixed.link_kind)
+    found = np.full(what.size, -1)
+    for of, streams in (
+        (h.HOP, fixed.node[:, h.LINK]),
+        (h.LOCAL, fixed.sink[:, h.S_CORE] + n),
+        (h.RELEASE, fixed.task[:, h.CORE] + n),
+    ):
+        found[kind == of] = streams[index[kind == of]]
+    return found
+
+
+def _check_streams(fixed: Fixed, state: State, lined: np.ndarray) -> None:
+    """A stream that is not idle has one event in the heap; behind it are events of its own, in a
+    ring, and every entry that is not free is in one of these."""
+    room, reached = lined.size, ~lined
+    _hold("reg", state.reg[h.R_LINED] == lined.sum())
+    for name, column in (("link", h.LAST), ("core", h.C_LAST)):
+        ends = getattr(state, name)[:, column]
+        _hold(name, ends >= h.IDLE, ends < room + h.LINED)
+    last = np.concatenate([state.link[:, h.LAST], state.core[:, h.C_LAST]])
+    in_heap = _streams_of(fixed, state.heap[: state.reg[h.R_HEAP], 2])
+    counted = np.bincount(in_heap[in_heap >= 0], minlength=last.size)
+    on = fixed.service[h.STREAMS]
+    _hold("heap", counted == (last != h.IDLE) if on else last == h.IDLE)
+    following, streams = state.waiting[:, h.Q_NEXT], _streams_of(fixed, state.waiting[:, h.Q_WHAT])
+    for stream in np.flatnonzero(last >= h.LINED).tolist():
+        end = entry = int(last[stream]) - h.LINED
+        while True:
+            _hold("waiting", 0 <= entry < room)
+            _hold("waiting", not reached[entry], streams[entry] == stream)
+            reached[entry] = True
+            entry = int(following[entry])
+            if entry == end:
+                break
+    _hold("waiting", reached)
 
 
 def _events(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

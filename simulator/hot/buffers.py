@@ -13,8 +13,9 @@ is done are events. At equal times they come first, so what starts finds all the
 from numba import int64
 
 from simulator.hot import state as h
-from simulator.hot.jit import inner
-from simulator.hot.moves import cross, intake, record, schedule
+from simulator.hot.jit import inner, merged
+from simulator.hot.moves import cross, intake, record
+from simulator.hot.queue import schedule
 
 
 @inner
@@ -27,7 +28,7 @@ def new_copy(reg, copies, m, node, above, task):
     return c
 
 
-@inner
+@merged
 def moved(f, s, kind, index, m, now):
     """An event that only finite buffers have: links may start what waits for them.
 
@@ -68,7 +69,7 @@ def moved(f, s, kind, index, m, now):
                 s.link[link, h.B_MOST_WAITING] = max(s.link[link, h.B_MOST_WAITING], waiting)
 
 
-@inner
+@merged
 def arrive_whole(f, s, node, m, now):
     """A message's sinks at a node take it."""
     tie, taken = s.message[m, h.M_TIE], intake(f, now)
@@ -109,7 +110,7 @@ def gone(node, reg, links, copies, c, now):
     return link
 
 
-@inner
+@merged
 def start_first(f, s, link, now):
     """The first that waits for a link starts, if the link is free and its buffer has room."""
     reg, queue = s.reg, s.link[link]
@@ -153,7 +154,7 @@ def start_first(f, s, link, now):
         )  # fmt: skip
 
 
-@inner
+@merged
 def wait_in_line(f, s, sink, m, now):
     """A core has put a message that came over links behind what it does: how many are there now?"""
     core, row = f.sink[sink, h.S_CORE], s.message[m]

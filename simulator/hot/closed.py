@@ -9,14 +9,14 @@ on who sums them, or when.
 
 from simulator.hot import state as h
 from simulator.hot.fail import fail
-from simulator.hot.jit import entry, inner, released
+from simulator.hot.jit import entry, inner, merged, released
 from simulator.hot.rows import tile_sums
 
 AWAITED = -2
 """A message's M_STORE is AWAITED - row while its sums are put off: below h.NONE."""
 
 
-@inner
+@merged
 def put_off(f, s, task, token, slot):
     """A tile closes: what its inputs gathered is kept, and cleared for another token."""
     row, i = f.task[task], s.reg[h.R_CLOSED]
@@ -32,7 +32,7 @@ def put_off(f, s, task, token, slot):
     s.reg[h.R_SYNAPSES] += n_pre * row[h.NEURON_N]
 
 
-@inner
+@merged
 def owe(s, m):
     """Message m is to carry sums of the tile that closed last; returns its store for now."""
     store, n = s.values_free[s.reg[h.R_FREE_VALUES]], s.reg[h.R_OWED]
@@ -41,19 +41,25 @@ def owe(s, m):
     return AWAITED - store
 
 
-@inner
+@merged
 def needed_now(f, s, taking):
     """Does the next event, or message of the step before, read sums that are put off? Or is there
     no room for more?"""
     if s.reg[h.R_CLOSED] + f.service[h.SLOTS] > s.closed.shape[0]:
         return True
+    if s.reg[h.R_SINK] < s.reg[h.R_LAST_SINK]:  # of a message that has its sums
+        return False
     if taking:
         m = s.due[s.reg[h.R_TAKEN], 1]
     else:
         what = s.heap[0, 2]
-        if what >> h.KIND_SHIFT != h.ARRIVE:
+        kind, m = what >> h.KIND_SHIFT, what & h.MASK
+        if kind == h.HOP and f.service[h.STREAMS]:  # cores at the node take it in the same turn
+            place = f.node[(what >> h.INDEX_SHIFT) & h.MASK]
+            if place[h.FIRST_SINK] == place[h.LAST_SINK]:
+                return False
+        elif kind != h.ARRIVE and kind != h.LOCAL:
             return False
-        m = what & h.MASK
     return s.message[m, h.M_STORE] <= AWAITED
 
 

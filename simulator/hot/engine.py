@@ -15,10 +15,11 @@ from simulator.hot.buffers import moved, wait_in_line
 from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
 from simulator.hot.fire import due, fire, needed, token_of, turn_of
-from simulator.hot.heap import pop
-from simulator.hot.jit import entry, inner
-from simulator.hot.moves import cross, intake, record, schedule, schedule_turn
+from simulator.hot.jit import entry, merged
+from simulator.hot.moves import cross, intake, record, schedule_turn
+from simulator.hot.queue import close_hole, follow, move_up, schedule
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
+from simulator.hot.steps import next_is_due, next_step
 
 
 def start_token(f, s, task, token, time):
@@ -29,24 +30,29 @@ def start_token(f, s, task, token, time):
         engine(f, s, task, token, time, 0, 0)
 
 
-@inner
+@merged
 def hop(f, s, node, m, now):
-    """Message m stands whole at a node's router: hand it to its sinks and onward links."""
+    """Message m stands whole at a node's router: hand it to its onward links, and to its sinks
+    (where events wait in line, the caller does).
+    """
     row, place = s.message[m], f.node[node]
     tie, served = row[h.M_TIE], intake(f, now)
-    for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
-        what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, served, tie, what)
+    if f.service[h.STREAMS]:
+        move_up(s, s.link, place[h.LINK], h.LAST)
+    else:
+        for sink in range(place[h.FIRST_SINK], place[h.LAST_SINK]):
+            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            schedule(s.reg, s.heap, served, tie, what)
     for child in range(place[h.FIRST_CHILD], place[h.LAST_CHILD]):
         link = f.node[child, h.LINK]
         kind = f.link_kind[link]
         _, arrive = cross(f.wire, s.link, link, kind, row[h.M_BITS], row[h.M_TIMES], now)
         s.reg[h.R_QUIET] = max(s.reg[h.R_QUIET], s.link[link, h.FREE])
         what = (h.HOP << h.KIND_SHIFT) | (child << h.INDEX_SHIFT) | m
-        schedule(s.reg, s.heap, arrive, tie, what)
+        follow(f, s, s.link, link, h.LAST, arrive, tie, what)
 
 
-@inner
+@merged
 def drop_reference(s, m):
     """One sink is done with a message; the last one frees it."""
     s.message[m, h.M_REFS] -= 1
@@ -58,7 +64,7 @@ def drop_reference(s, m):
         s.reg[h.R_FREE] += 1
 
 
-@inner
+@merged
 def park(s, task, turn, sink, m):
     """Wait for an accumulator set, behind those of the same token."""
     s.reg[h.R_FREE_PARKED] -= 1
@@ -72,7 +78,7 @@ def park(s, task, turn, sink, m):
     s.queue[task, bucket, 1] = p
 
 
-@inner
+@merged
 def release(f, s, task, now):
     """A set is free: let the parked messages of the newly admitted token arrive now."""
     s.progress[task, h.DONE] += 1
@@ -93,7 +99,7 @@ def release(f, s, task, now):
         p = following
 
 
-@inner
+@merged
 def occupy(f, s, sink, m, now, duration):
     """The core is busy with a message; messages are served in the order they come."""
     core = f.sink[sink, h.S_CORE]
@@ -106,7 +112,7 @@ def occupy(f, s, sink, m, now, duration):
     record(s.reg, s.trace, start, duration, h.T_SERVE, core, task, token, kind, times)
 
 
-@inner
+@merged
 def serve_spike(f, s, sink, m, slot, now):
     """Look up the axon, fetch its row, add the payload to the input's count.
 
@@ -154,7 +160,7 @@ def serve_spike(f, s, sink, m, slot, now):
             fail(s.reg, h.E_ACCUMULATOR, task, token, j, total)
 
 
-@inner
+@merged
 def serve_sums(f, s, sink, m, slot, now):
     """Add a message's partial sums to their neurons; those of every chosen expert apart."""
     task = f.sink[sink, h.S_TASK]
@@ -185,21 +191,20 @@ def serve_sums(f, s, sink, m, slot, now):
         s.home[base + i] = total
 
 
-@inner
-def arrive(f, s, first, end, one, m, now):
-    """Cores take a message in, or park it until its token has a free set: at sink `one`, or (-1) at
-    all of its tree's.
+@merged
+def arrive(f, s, first, end, listed, m, now):
+    """Cores take a message in, or park it until its token has a free set: at these sinks, or at
+    those of the list of all trees'.
 
-    Returns the task whose next token's inputs are now complete, or -1; under barrier sync every
-    such task takes its turn in the next step. One call for all sinks: a call hands over hundreds
-    of words.
+    Returns the task whose next token's inputs are now complete, or -1; the sinks behind it are
+    left for when it has fired. Under barrier sync every such task takes its turn in the next step.
     """
     message = s.message[m]
     token, kind, tree = message[h.M_TOKEN], message[h.M_CLASS], message[h.M_TREE]
     slots, times, complete = f.service[h.SLOTS], message[h.M_TIMES], int64(-1)
     condition = f.tree[tree, h.T_CONDITION]
     for i in range(first, end):
-        sink = f.tree_sinks[i] if one < 0 else one
+        sink = f.tree_sinks[i] if listed else i
         task = f.sink[sink, h.S_TASK]
         turn = turn_of(f, s, task, token)
         if turn < 0 or (condition >= 0 and s.turn[condition, token] < 0):
@@ -243,37 +248,23 @@ def arrive(f, s, first, end, one, m, now):
                 fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
             if missing == 0 and turn == s.progress[task, h.NEXT]:
                 complete = task
-                if f.service[h.BARRIER_PS] and due(f, s, task) >= 0:
+                if not f.service[h.BARRIER_PS]:
+                    s.reg[h.R_SINK], s.reg[h.R_LAST_SINK], s.reg[h.R_TAKEN_IN] = i + 1, end, m
+                    break
+                if due(f, s, task) >= 0:
                     schedule_turn(s, task)
     return complete
-
-
-@inner
-def next_step(f, s):
-    """The barrier falls when all is idle; neurons update, and what has waited begins."""
-    end = max(s.reg[h.R_NOW], s.reg[h.R_QUIET])
-    for i in range(f.used_core.shape[0]):
-        end = max(end, s.core[f.used_core[i, h.U_CORE], h.C_FREE])
-    start = end + f.service[h.BARRIER_PS]
-    for i in range(f.used_core.shape[0]):
-        core, duration = f.used_core[i, h.U_CORE], f.used_core[i, h.U_PS]
-        s.core[core, h.C_FREE] = start + duration
-        s.core[core, h.BUSY] += duration
-    for event in range(s.reg[h.R_HEAP]):  # equal before and after: the order stays
-        s.heap[event, 0] = start
-    s.reg[h.R_DUE_PS] = start
-    s.reg[h.R_STEPS] += 1
 
 
 def run(f, s, margin, most):
     """Process events until something needs Python; returns why (see state.py).
 
-    margin: the most messages one event can create; most: events before a PAUSE.
+    margin: the most messages one event can create; most: turns of the loop before a PAUSE.
     """
     return engine(f, s, -1, -1, 0, margin, most)
 
 
-@inner
+@merged
 def stop(f, s, margin):
     """Why no event can be taken now, or -1."""
     reg = s.reg
@@ -281,14 +272,15 @@ def stop(f, s, margin):
         return h.ERROR
     if reg[h.R_READY]:
         return h.READY
-    if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+    nothing = reg[h.R_TAKEN] == reg[h.R_DUE] and reg[h.R_SINK] == reg[h.R_LAST_SINK]
+    if nothing and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
         if f.bounded is not None and reg[h.R_FREE_COPIES] < s.copies.shape[0]:
             return h.STUCK
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
-    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED], reg[h.R_FREE_WAITING])
     if f.bounded is not None:
         room = min(room, reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
@@ -299,23 +291,13 @@ def stop(f, s, margin):
     return -1
 
 
-@inner
-def next_is_due(reg, heap, due):
-    """Does a message of the step before come next? Turns of tasks come before it."""
-    if reg[h.R_TAKEN] == reg[h.R_DUE]:
-        return False
-    if reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] != heap[0, 0]:
-        return reg[h.R_HEAP] == 0 or reg[h.R_DUE_PS] < heap[0, 0]
-    return due[reg[h.R_TAKEN], 0] < heap[0, 1]
-
-
 @entry
 def engine(f, s, task, token, now, margin, most):
-    """Fire a task for a token (-1: none), then process at most `most` events; returns why."""
+    """Fire a task for a token (-1: none), then take at most `most` turns; returns why."""
     return loop(f, s, task, token, now, margin, most)
 
 
-@inner
+@merged
 def loop(f, s, task, token, now, margin, most):
     """As engine, without counting references in every turn.
 
@@ -326,48 +308,64 @@ def loop(f, s, task, token, now, margin, most):
         while token >= 0 and not reg[h.R_ERROR]:  # what is put off came before any error
             fire(f, s, task, token, now)
             token = due(f, s, task)
+        close_hole(reg, heap)
         why = stop(f, s, margin) if most else h.PAUSE
         if why >= 0:
             return why
         most -= 1
-        first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        task, kind, taking = -1, h.ARRIVE, next_is_due(reg, heap, s.due)
         if reg[h.R_CLOSED] and needed_now(f, s, taking):
             if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
                 return h.SUMS
             sum_closed(f, s)
             if reg[h.R_ERROR]:
                 return h.ERROR
-        now = reg[h.R_DUE_PS] if taking else heap[0, 0]
-        if now == h.LATER:
-            next_step(f, s)
-            continue
-        reg[h.R_NOW] = now
-        task, kind, index = -1, h.ARRIVE, 0
-        if taking:
-            m = s.due[reg[h.R_TAKEN], 1]
-            reg[h.R_TAKEN] += 1
-            tree = s.message[m, h.M_TREE]
-            first = f.tree[tree, h.SINKS]
-            end = first + f.tree[tree, h.FAN_OUT]
+        first, end, now = reg[h.R_SINK], reg[h.R_LAST_SINK], reg[h.R_NOW]
+        if first < end:  # the rest of a node's sinks
+            m, reg[h.R_SINK] = reg[h.R_TAKEN_IN], end
         else:
-            what = heap[0, 2]
-            pop(heap, reg[h.R_HEAP])
-            reg[h.R_HEAP] -= 1
-            index, m = (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
-            kind = what >> h.KIND_SHIFT
-        reg[h.R_EVENTS] += end - first
+            now = reg[h.R_DUE_PS] if taking else heap[0, 0]
+            if now == h.LATER:
+                next_step(f, s)
+                continue
+            reg[h.R_NOW] = now
+            if taking:
+                m = s.due[reg[h.R_TAKEN], 1]
+                reg[h.R_TAKEN] += 1
+                tree = s.message[m, h.M_TREE]
+                first = f.tree[tree, h.SINKS]
+                end = first + f.tree[tree, h.FAN_OUT]
+            else:
+                what = heap[0, 2]
+                reg[h.R_HOLE] = 1
+                first, m, kind = (
+                    (what >> h.INDEX_SHIFT) & h.MASK,
+                    what & h.MASK,
+                    what >> h.KIND_SHIFT,
+                )
+                end = first + 1
+            reg[h.R_EVENTS] += end - first
         if kind == h.HOP:
-            hop(f, s, index, m, now)
+            hop(f, s, first, m, now)
+            if not f.service[h.STREAMS]:
+                continue
+            first, end = f.node[first, h.FIRST_SINK], f.node[first, h.LAST_SINK]
+            reg[h.R_EVENTS] += end - first
         elif kind == h.RELEASE:
-            task = index
+            task = first
+            if f.service[h.STREAMS]:
+                move_up(s, s.core, f.task[task, h.CORE], h.C_LAST)
             release(f, s, task, now)
         elif kind == h.TURN:
-            task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
+            task, token = first, token_of(f, s, first, s.progress[first, h.DONE])
             continue
         elif f.bounded is not None and kind > h.TURN:
-            moved(f, s, kind, index, m, now)
-        else:
-            task = arrive(f, s, first, end, -1 if taking else index, m, now)
+            moved(f, s, kind, first, m, now)
+            continue
+        elif kind == h.LOCAL:
+            move_up(s, s.core, f.sink[first, h.S_CORE], h.C_LAST)
+        if kind != h.RELEASE:
+            task = arrive(f, s, first, end, taking, m, now)
         if task >= 0:
             token = due(f, s, task)
             if token >= 0 and f.service[h.BARRIER_PS]:

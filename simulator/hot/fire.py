@@ -14,8 +14,9 @@ from simulator.hot.closed import owe, put_off
 from simulator.hot.crossbar import close_arrays
 from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
-from simulator.hot.jit import inner
-from simulator.hot.moves import cross, intake, next_tie, record, schedule, schedule_turn
+from simulator.hot.jit import inner, merged
+from simulator.hot.moves import cross, intake, next_tie, record, schedule_turn
+from simulator.hot.queue import follow, schedule
 
 
 @inner
@@ -27,7 +28,7 @@ def join_wave(reg, wave, time, tie, node, m):
     reg[h.R_WAVE] = n + 1
 
 
-@inner
+@merged
 def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store):
     """Send one message (or burst) down a tree; local sinks get it at once, without a link."""
     reg = s.reg
@@ -40,11 +41,11 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
     row[h.M_TIMES], row[h.M_INDEX], row[h.M_VALUE] = times, index, value
     row[h.M_REFS], row[h.M_TIE], row[h.M_STORE] = f.tree[tree, h.FAN_OUT], tie, store
     first, last = f.tree[tree, h.FIRST_LOCAL], f.tree[tree, h.LAST_LOCAL]
-    waves = f.service[h.WAVES]
+    waves, event = f.service[h.WAVES], h.LOCAL if f.service[h.STREAMS] else h.ARRIVE
     if not waves:
         for sink in range(first, last):
-            what = (h.ARRIVE << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
-            schedule(reg, s.heap, intake(f, time), tie, what)
+            what = (event << h.KIND_SHIFT) | (sink << h.INDEX_SHIFT) | m
+            follow(f, s, s.core, core, h.C_LAST, intake(f, time), tie, what)
     if last > first:
         local = (last - first) * times
         record(reg, s.trace, time, h.ZERO, h.T_INJECT, core, task, token, kind, local)
@@ -65,27 +66,27 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
         join_wave(reg, s.wave, arrive, tie, root, m)
     else:
         what = (h.HOP << h.KIND_SHIFT) | (root << h.INDEX_SHIFT) | m
-        schedule(reg, s.heap, arrive, tie, what)
+        follow(f, s, s.link, link, h.LAST, arrive, tie, what)
     deliveries = times * (f.tree[tree, h.FAN_OUT] - last + first)
     held = s.link[link, h.FREE] - start
     record(reg, s.trace, start, held, h.T_INJECT, core, task, token, kind, deliveries)
 
 
-@inner
+@merged
 def turn_of(f, s, task, token):
     """Which one of a task's tokens this is: all count, or those for which its condition holds."""
     condition = f.task[task, h.CONDITION]
     return token if condition < 0 else s.turn[condition, token]
 
 
-@inner
+@merged
 def token_of(f, s, task, turn):
     """The token of a turn."""
     condition = f.task[task, h.CONDITION]
     return turn if condition < 0 else s.token_at[condition, turn]
 
 
-@inner
+@merged
 def send_spikes(f, s, time, task, e, token, symbol):
     """Every channel's spikes back to back (or one symbol of each), then the marker that counts
     them. Is there more for later steps?
@@ -116,7 +117,7 @@ def send_spikes(f, s, time, task, e, token, symbol):
     return False
 
 
-@inner
+@merged
 def send_sums(f, s, time, task, e, token):
     """P of a tile's neurons, some per message; row_sums holds them, or they are put off."""
     width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
@@ -139,7 +140,7 @@ def send_sums(f, s, time, task, e, token):
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
 
-@inner
+@merged
 def send_values(f, s, time, task, e, token):
     """A number of float32 values, some per message."""
     per, total = f.message[h.VALUE, h.PER_MESSAGE], f.emit[e, h.E_N]
@@ -150,7 +151,7 @@ def send_values(f, s, time, task, e, token):
         inject(f, s, time, task, tree, h.VALUE, token, bits, h.ONE, h.ZERO, n, h.NONE)
 
 
-@inner
+@merged
 def pass_on(f, s, task, token, slot):
     """Sums that a task added up for a home elsewhere are next to be sent."""
     row = f.task[task]
@@ -165,7 +166,7 @@ def pass_on(f, s, task, token, slot):
         s.home[base + i] = 0
 
 
-@inner
+@merged
 def take_sums(s, base, n, out, ring):
     """Sums of n neurons leave their task for their stage."""
     for i in range(n):
@@ -173,7 +174,7 @@ def take_sums(s, base, n, out, ring):
         s.home[base + i] = 0
 
 
-@inner
+@merged
 def gather(f, s, task, token, slot, time):
     """Hand this task's sums to its stage; the stage is ready when the last task has."""
     stage = f.task[task, h.GATHERS]
@@ -207,7 +208,7 @@ def announce(reg, ready, what, index, token, time, task):
     reg[h.R_READY] = n + 1
 
 
-@inner
+@merged
 def position_of(s, token):
     """Where in the text a token stands; tokens are counted as they are started."""
     return token + s.reg[h.R_OFFSET]
@@ -220,7 +221,7 @@ def tokens_kept(window, period, residue, position):
     return (position - residue) // period - (first - 1 - residue) // period
 
 
-@inner
+@merged
 def work(f, s, task, token, now):
     """The core's work for a token, from when the core is free; returns when it is done."""
     row, turn = f.task[task], turn_of(f, s, task, token)
@@ -255,7 +256,7 @@ def work(f, s, task, token, now):
     return finish
 
 
-@inner
+@merged
 def fire(f, s, task, token, now):
     """Work, then send; under barrier sync, or send the next symbol of trains under way."""
     row = f.task[task]
@@ -289,10 +290,11 @@ def fire(f, s, task, token, now):
     if row[h.KIND] == h.HOST and row[h.EMIT] == row[h.EMIT_END]:
         announce(s.reg, s.ready, h.LOGITS, task, token, finish, task)
     what = (h.RELEASE << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
-    schedule(s.reg, s.heap, finish, next_tie(s.core, row[h.CORE]), what)
+    tie = next_tie(s.core, row[h.CORE])
+    follow(f, s, s.core, row[h.CORE], h.C_LAST, finish, tie, what)
 
 
-@inner
+@merged
 def needed(f, s, task, token):
     """Inputs a task awaits for a token."""
     row = f.task[task]
@@ -302,7 +304,7 @@ def needed(f, s, task, token):
     return need
 
 
-@inner
+@merged
 def due(f, s, task):
     """The token a task can fire next, if its inputs are all there; else -1.
 

@@ -36,14 +36,19 @@ def push(heap, n, t, k, w):
 def pop(heap, n):
     """Remove the first of n events; it must have been read from row 0 before."""
     last = n - 1
-    t, k, w = heap[last, 0], heap[last, 1], heap[last, 2]
+    put_first(heap, last, heap[last, 0], heap[last, 1], heap[last, 2])
+
+
+@entry
+def put_first(heap, n, t, k, w):
+    """Put (t, k, w) in the place of the first of n events."""
     i = 0
     while True:
         child = 2 * i + 1
-        if child >= last:
+        if child >= n:
             break
         right = child + 1
-        if right < last and before(
+        if right < n and before(
             heap[right, 0], heap[right, 1], heap[right, 2],
             heap[child, 0], heap[child, 1], heap[child, 2],
         ):  # fmt: skip

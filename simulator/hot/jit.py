@@ -1,8 +1,10 @@
-"""How kernels are compiled: `entry` for those that Python calls, `inner` for the rest.
+"""How kernels are compiled: `entry` for those that Python calls, `inner` for the rest; `merged`
+for those of the rest that take all tables, Fixed and State.
 
 Inner kernels get no wrappers for Python and count no references (`_nrt`): they allocate
 nothing and borrow the arrays of the entry they work for. Counting every array of two large
 tuples would take most of an event's time and most of the compiler's (docs/performance.md).
+Merged kernels become part of what calls them: a call would copy both tuples, over 400 words.
 """
 
 from functools import partial
@@ -17,6 +19,13 @@ SOURCES = sha256(
 ).hexdigest()
 
 inner = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+merged = njit(
+    _nrt=False,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+    error_model="numpy",
+    forceinline=True,
+)
 
 
 class Cache(FunctionCache):

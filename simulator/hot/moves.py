@@ -1,20 +1,10 @@
-"""What firing tasks, hopping messages and finite buffers do alike: add an event, take a link."""
+"""What firing tasks, hopping messages and finite buffers do alike: take a link, and tell of it."""
 
 from simulator.hot import state as h
-from simulator.hot.heap import push
-from simulator.hot.jit import inner
+from simulator.hot.jit import inner, merged
+from simulator.hot.queue import schedule
 
 SEQ_BITS = 40
-
-
-@inner
-def schedule(reg, heap, time, tie, what):
-    """Add an event."""
-    n = reg[h.R_HEAP]
-    push(heap, n, time, tie, what)
-    reg[h.R_HEAP] = n + 1
-    if n + 1 > reg[h.R_HEAP_HIGH]:
-        reg[h.R_HEAP_HIGH] = n + 1
 
 
 @inner
@@ -33,7 +23,7 @@ def intake(f, time):
     return h.LATER if f.service[h.BARRIER_PS] else time
 
 
-@inner
+@merged
 def schedule_turn(s, task):
     """A task acts when the next step begins, before that step's messages are taken in."""
     what = (h.TURN << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)

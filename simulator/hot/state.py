@@ -14,8 +14,9 @@ STAGE, LOGITS = 0, 1
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
 JOIN, STAND, FREED, SERVED = 4, 5, 6, 7  # where buffers are finite (buffers.py)
-KIND_SHIFT, INDEX_SHIFT = 60, 30
-MASK = (1 << 30) - 1
+LOCAL = 8  # as ARRIVE, of a core's own stream of events
+KIND_SHIFT, INDEX_SHIFT = 58, 29
+MASK = (1 << 29) - 1
 
 LATER = 1 << 62
 """Time of events that wait for the next step, under barrier sync."""
@@ -48,7 +49,7 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK, SUMS = range(9)
     R_READY,  # entries in the ready queue
     R_NOW,
     R_EVENTS,
-    R_HEAP_HIGH,
+    R_EVENTS_HIGH,  # most events in the heap and in line
     R_FREE_VALUES,
     R_TRACE,
     R_FREE_PARKED,
@@ -64,13 +65,19 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK, SUMS = range(9)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
+    R_HOLE,  # 1: the heap's first event has been taken (hot.queue)
+    R_LINED,  # events in State.waiting
+    R_FREE_WAITING,
+    R_SINK,  # sinks that are to take message R_TAKEN_IN now, before anything else
+    R_LAST_SINK,
+    R_TAKEN_IN,
     R_FREE_COPIES,
     R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
     R_CLOSED,  # tiles that have closed without being summed yet, the messages that await their
     R_OWED,  # sums, and their synapses
     R_SYNAPSES,
-) = range(26)
-N_REGISTERS = 26
+) = range(32)
+N_REGISTERS = 32
 
 # columns of Fixed.task
 (
@@ -128,7 +135,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
     TOGETHER,  # synapses of closed tiles that are worth a call of several threads
-) = range(13)  # Fixed.service
+    STREAMS,  # 1: events of a link or core wait in line (hot.queue); 0: all are in the heap
+) = range(14)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -146,7 +154,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 ) = range(11)
 
 # columns of State tables
-FREE, FLITS = range(2)  # link: ps when free, flits carried, and where buffers are finite:
+# link: ps when free, flits carried, last event of its stream, and where buffers are finite:
+FREE, FLITS, LAST = range(3)
 (
     B_FIRST,  # copies that wait for it, in order; -1: none
     B_LAST,
@@ -157,13 +166,17 @@ FREE, FLITS = range(2)  # link: ps when free, flits carried, and where buffers a
     B_STALLED,  # ps that a message waited for room and nothing else
     B_WAITING,  # messages that wait for it
     B_MOST_WAITING,
-) = range(2, 11)
-N_LINK, N_LINK_BOUNDED = 2, 11
+) = range(3, 12)
+N_LINK, N_LINK_BOUNDED = 3, 12
 W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
 N_WAVE = 4
-C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
-IN_LINE, MOST_IN_LINE = 3, 4  # where buffers are finite: messages that it is not done with
-N_CORE, N_CORE_BOUNDED = 3, 5
+# core: ps when free, ps busy, messages and releases so far, last event of its stream
+C_FREE, BUSY, SEQ, C_LAST = range(4)
+IN_LINE, MOST_IN_LINE = 4, 5  # where buffers are finite: messages that it is not done with
+N_CORE, N_CORE_BOUNDED = 4, 6
+IDLE, ALONE, LINED = 0, 1, 2  # last of a stream: none, it is in the heap, entry of `waiting` + 2
+Q_TIME, Q_TIE, Q_WHAT, Q_NEXT = range(4)  # waiting: behind a stream's last comes its first again
+N_WAITING = 4
 (
     M_TREE,
     M_CLASS,
@@ -259,6 +272,8 @@ class State(NamedTuple):
 
     reg: np.ndarray
     heap: np.ndarray  # [room, 3]
+    waiting: np.ndarray  # [room, N_WAITING] events behind another of their stream
+    waiting_free: np.ndarray
     wave: np.ndarray  # [room, N_WAVE] messages sent in this step
     due: np.ndarray  # [room, 2]: tie, message: sent in the step before, in order
     link: np.ndarray

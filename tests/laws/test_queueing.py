@@ -9,10 +9,10 @@ import pytest
 from numba import njit
 
 from simulator.drive import Simulation
+from simulator.growth import enlarged
 from simulator.hot import state as h
 from simulator.hot.engine import run
 from simulator.hot.fire import inject
-from simulator.machine import enlarged
 from tests.timing.story import SPIKE_BITS, X, chip, layer
 
 FLIT = 1000  # ps on the link that is measured; its messages have five flits

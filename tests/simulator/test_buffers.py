@@ -242,10 +242,10 @@ FORGED = {
         "link", lambda s: s.link.__setitem__((0, h.B_FIRST), 1 << 40)),
     "link: another last": (
         "link", lambda s: s.link.__setitem__((slice(None), h.B_LAST), 0)),
-    "heap: a freed copy beyond": ("heap", lambda s: event(s, h.FREED, 1 << 29)),
+    "heap: a freed copy beyond": ("heap", lambda s: event(s, h.FREED, 1 << 28)),
     "heap: a copy stands elsewhere": (
         "heap", lambda s: event(s, h.STAND, 1 << h.INDEX_SHIFT)),
-    "heap: a link beyond": ("heap", lambda s: event(s, h.FREED, 1 << 29 << h.INDEX_SHIFT)),
+    "heap: a link beyond": ("heap", lambda s: event(s, h.FREED, 1 << 28 << h.INDEX_SHIFT)),
     "reg": ("reg", lambda s: s.reg.__setitem__(h.R_FREE_COPIES, 1 << 40)),
 }  # fmt: skip
 

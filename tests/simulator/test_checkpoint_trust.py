@@ -68,9 +68,12 @@ def first_event(state, bits):
 
 
 FORGED = {
-    "heap": lambda s, _: first_event(s, (h.ARRIVE << h.KIND_SHIFT) | (1 << 29) << h.INDEX_SHIFT),
+    "heap": lambda s, _: first_event(s, (h.ARRIVE << h.KIND_SHIFT) | (1 << 28) << h.INDEX_SHIFT),
     "message": lambda s, _: s["message"].__setitem__((slice(None), h.M_TREE), 1 << 20),
     "message_free": lambda s, _: s["message_free"].__setitem__(0, -5),
+    "waiting": lambda s, _: s["waiting"].__setitem__((slice(None), h.Q_NEXT), 0),
+    "waiting_free": lambda s, _: s["waiting_free"].__setitem__(0, s["waiting_free"][1]),
+    "link": lambda s, _: s["link"].__setitem__((slice(None), h.LAST), 1 << 40),
     "wave": lambda s, _: s.update(wave=s["wave"][:-1]),
     "due": lambda s, _: s.update(due=s["due"][:, :1]),
     "values_free": lambda s, _: s["values_free"].__setitem__(0, s["values_free"][1]),

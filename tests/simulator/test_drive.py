@@ -88,7 +88,7 @@ def test_a_token_that_the_vocabulary_lacks_is_named(token):
 
 
 def test_a_caller_gets_a_word_now_and_then(monkeypatch):
-    monkeypatch.setattr(drive, "BATCH", 500)
+    monkeypatch.setattr(drive, "BATCH", 300)
     simulation = started()
     seen = [(token, ps, logits.size) for token, ps, logits in simulation.advance()]
     pauses = [ps for token, ps, size in seen if token == -1 and size == 0]

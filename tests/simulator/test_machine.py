@@ -8,8 +8,9 @@ from compiler.program import TILE, VECTOR
 from hw_models.errors import BadInput
 from simulator import machine
 from simulator.drive import Simulation
+from simulator.growth import enlarged
 from simulator.hot import state as h
-from simulator.machine import enlarged, fixed_arrays, fresh_state, header_bits
+from simulator.machine import fixed_arrays, fresh_state, header_bits
 from tests.compiler.passes.steps import passes
 from tests.small import assert_equal, model, reference
 from tests.tiny import TINY, tiny
