@@ -35,6 +35,7 @@ class Snapshot:
     task_reads: I64
     task_converted: I64
     task_updates: I64  # of its neurons: once per token, or (barrier) per step
+    task_synops: I64  # of tiles that are not plain: their rows are of several lengths
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -144,9 +145,12 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
     add(t.task_op[tile], "axon_lookup", spikes + markers)
     if program.chip.array is None:
         synop = [CODINGS[program.codings[lin.site][0]].synop for lin in program.graph.linears]
-        kind = np.array([_COLUMN[name] for name in synop])[t.task_linear[tile]]
-        add(t.task_op[tile], kind, spikes * t.task_neuron_n[tile])
-    add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n)
+        kind = np.array([_COLUMN[name] for name in synop])[t.task_linear]
+        plain = plain_tasks(program)
+        add(t.task_op[tile], kind[tile], spikes * t.task_neuron_n[tile] * plain[tile])
+        add(t.task_op, kind, seen.task_synops)
+        add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n * plain)
+        add(t.task_op, "weight_fetch", seen.task_synops)  # a spike fetches what it meets
     add(t.task_op, "row_drive", seen.task_driven)
     add(t.task_op, "array_read", seen.task_reads)
     for name in ("adc_convert", "shift_add"):  # every code is shifted and added
@@ -168,6 +172,13 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
         for row, op in enumerate(program.ops)
     }
     return {op: dict(sorted(rows[op].items())) for op in sorted(rows) if rows[op]}
+
+
+def plain_tasks(program: Program) -> NDArray[np.bool_]:
+    """Tiles of which a delivered spike meets every neuron."""
+    plain = np.array([*(linear.plain for linear in program.graph.linears), False])
+    found: NDArray[np.bool_] = plain[program.tables.task_linear]
+    return found
 
 
 def _a_sink(program: Program) -> I64:

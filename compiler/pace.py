@@ -14,7 +14,7 @@ from compiler.accounting import Snapshot, TreeFacts, flits_per_link
 from compiler.audit.trees import node_of_sink, parent_of_node, tree_of_node, tree_of_sink
 from compiler.expected import TOKENS, array_reads, expected_steps, shares_of, values_sent
 from compiler.longest import longest_ways
-from compiler.program import HOST, MARKER, PARTIAL, SPIKE, VALUE, Program
+from compiler.program import HOST, MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.events import KINDS, LINKS
 
 F64 = NDArray[np.float64]
@@ -81,7 +81,8 @@ def _service_ps(program: Program, facts: TreeFacts, seen: Snapshot) -> F64:
     t, chip = program.tables, program.chip
     timing, task, tree = chip.timing, t.sink_task, tree_of_sink(t)
     spikes, markers = seen.sink_got[:, SPIKE], seen.sink_got[:, MARKER]
-    waves = -(-t.task_neuron_n[task].astype(np.int64) // chip.core.lanes)
+    met = t.task_synapses[task] / np.maximum(t.task_axons[task], 1)  # by a spike
+    waves = np.where(t.task_kind[task] == TILE, np.ceil(met / chip.core.lanes), 0)
     adds = waves * timing.synop_ps if chip.array is None else 0
     fed = np.bincount(task, spikes, t.task_core.size)
     rows = np.divide(seen.task_rows, fed, out=np.zeros(fed.size), where=fed > 0)[task] * spikes

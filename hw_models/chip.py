@@ -58,6 +58,7 @@ class Core:
     table_entries: Positive  # routing-tree entries
     token_slots: Positive  # tokens whose sums a core can hold at once
     lanes: Positive  # synops done in parallel
+    index_bits: Bits = 0  # of a neuron's number in a list of synapses; 0: holds no lists
 
 
 @dataclass(frozen=True, slots=True)

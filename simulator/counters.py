@@ -15,6 +15,7 @@ from simulator.hot.state import (
     READS,
     RING,
     ROWS,
+    SYNOPS,
     State,
 )
 
@@ -26,7 +27,8 @@ def snapshot(state: State) -> Snapshot:
     steps = int(state.reg[R_STEPS])
     fired = columns[1]
     updates = fired if steps < 0 else np.full_like(fired, steps)
-    return Snapshot(state.tree_sent.copy(), state.sink_got.copy(), *columns, updates)
+    synops = state.progress[:, SYNOPS].copy()
+    return Snapshot(state.tree_sent.copy(), state.sink_got.copy(), *columns, updates, synops)
 
 
 def check_conservation(program: Program, facts: TreeFacts, state: State) -> None:

@@ -14,6 +14,7 @@ from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
 from simulator.hot.heap import push
 from simulator.hot.jit import inner
+from simulator.hot.lists import list_sums
 from simulator.hot.rows import tile_sums
 
 SEQ_BITS = 40
@@ -201,9 +202,13 @@ def close_tile(f, s, task, token, slot):
     n, n_pre, groups = row[h.NEURON_N], row[h.N_PRE], row[h.GROUPS]
     at, bound = row[h.SUMS] + slot * n_pre, row[h.BOUND] + slot * groups
     counts, sums = s.inputs[at : at + n_pre], s.row_sums[:n]
-    weight = f.weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
-    mantissa = f.mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
-    tile_sums(sums, s.row_sums[n:], weight, mantissa, counts)
+    if row[h.LIST] >= 0:
+        first = f.list_first[row[h.LIST] : row[h.LIST] + n_pre + 1]
+        list_sums(sums, first, f.list_neuron, f.list_value, counts)
+    else:
+        weight = f.weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
+        mantissa = f.mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
+        tile_sums(sums, s.row_sums[n:], weight, mantissa, counts)
     counts[:] = 0
     s.bound[bound : bound + groups] = 0
     limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
