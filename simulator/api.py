@@ -22,9 +22,9 @@ from kernels.coding import density
 from simulator.analog import analog_error, exact
 from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with
 from simulator.checkpoint import resume as resumed
-from simulator.drive import Simulation
-from simulator.hot import state as hot
-from simulator.phases import UNDER_WAY, Progress, run_steps, run_text
+from simulator.drive import Trajectory
+from simulator.phases import UNDER_WAY, Progress
+from simulator.ran import Ran, in_lockstep, simulated, stepped
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Phase, Run, SiteActivity
 from simulator.run_folder import write_run
@@ -64,6 +64,9 @@ def simulate(
     wanted, or the other way round.
     """
     began = time.perf_counter()
+    if slots is not None and in_lockstep(program, sync):
+        what = "in lock step a core takes one step at a time: there are no slots to choose"
+        raise Usage(what, where="--slots", fix="leave it out, or --sync dataflow")
     _check_input(program, spikes, prompt, tokens, workload, check or checkpoint_every is not None)
     if workload is not None:
         prompt, tokens, spikes = _stand_ins(program, workload)
@@ -128,33 +131,20 @@ def _run(
     """From the beginning, or from the keeper's last checkpoint, to a finished folder."""
     report = progress or (lambda step, done, total: None)
     tracer = job.tracing and Tracer(program, job.tracing)
-    simulation = Simulation(
-        program,
-        slots=job.slots,
-        sync=job.sync,
-        first_logits=max(0, len(job.prompt) - 1),
-        trace=tracer,
-        keep_sums=workload is None and (job.check or not exact(program)),
-        workload=workload,
-        in_flight=UNDER_WAY if job.spikes is not None else len(job.prompt),
+    ran = (stepped if in_lockstep(program, job.sync) else simulated)(
+        program, job, tracer, report, keeper, workload
     )
-    course = keeper and keeper.attach(simulation, tracer)
-    if job.spikes is not None:
-        fed: Any = job.spikes
-        course = run_steps(simulation, job.spikes, report, course)
-    else:
-        course = run_text(simulation, job.prompt, job.tokens, report, course)
-        fed = (*job.prompt, *course.generated[:-1])
-    said = ((), []) if workload else (job.prompt, course.generated)
-    run = _result(program, simulation, *said, course.phases)
+    fed: Any = job.spikes if job.spikes is not None else (*job.prompt, *ran.generated[:-1])
+    said = ((), []) if workload else (job.prompt, ran.generated)
+    run = _result(program, ran, *said, workload)
     if job.check:
-        compare(program, simulation.found, fed, report)
+        compare(program, ran.found, fed, report)
     if workload is None and not exact(program):
-        run = replace(run, analog=_analog_error(simulation, fed, report))
+        run = replace(run, analog=_analog_error(program, ran, fed, report))
     events, traced = tracer.finished() if tracer else (None, None)
     run = replace(run, trace=traced)
     wall_s = keeper.seconds if keeper else time.perf_counter() - began
-    activity, under_way = simulation.found.activity, keeper is not None
+    activity, under_way = ran.found.activity, keeper is not None
     write_run(folder, run, activity, _provenance(wall_s), events, under_way=under_way)
     if keeper:
         drop(keeper)
@@ -227,19 +217,16 @@ def _prompt(program: Program, given: bytes | str | Sequence[int] | None) -> tupl
 
 def _result(
     program: Program,
-    simulation: Simulation,
+    ran: Ran,
     prompt: tuple[int, ...],
     generated: list[int],
-    phases: list[Phase],
+    workload: Workload | None,
 ) -> Run:
-    found, reg = simulation.found, simulation.state.reg
-    workload = simulation.workload
-    sampled = range(simulation.first_logits, simulation.started)
     if workload is not None:
         said: dict[str, Any] = {"workload": workload.name, "counts_from": workload.origin}
         said |= {"text": "", "unit": program.graph.unit}
     elif program.graph.takes_spikes:
-        said = _outputs(program, simulation)
+        said = _outputs(program, ran.found)
     else:
         said = {"text": program.text.decode((*prompt, *generated))}
     return Run(
@@ -252,28 +239,23 @@ def _result(
         chip=json.loads(program.chip_text),
         prompt=prompt,
         generated=tuple(generated),
-        logits_ps=tuple(found.logits_ps[t] for t in sampled),
-        phases=tuple(phases),
-        sites=tuple(_site(program, simulation, s.name) for s in program.graph.sites),
+        logits_ps=tuple(ran.found.logits_ps[t] for t in ran.sampled),
+        phases=tuple(ran.phases),
+        sites=tuple(_site(program, ran.found, s.name) for s in program.graph.sites),
         macs_per_token=program.graph.macs(),
         operations=operations(program),
         n_chips=program.n_chips,
         n_cores=program.n_cores,
-        max_streams=phases[-1].max_streams,
-        events={
-            "events": int(reg[hot.R_EVENTS]),
-            "pending_events_high_water": int(reg[hot.R_HEAP_HIGH]),
-            "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
-        },
-        sync=simulation.sync,
+        max_streams=ran.phases[-1].max_streams,
+        events=ran.events,
+        sync=ran.sync,
         **said,
     )
 
 
-def _outputs(program: Program, simulation: Simulation) -> dict[str, Any]:
+def _outputs(program: Program, found: Trajectory) -> dict[str, Any]:
     """Spikes per neuron of the last population, or means of what does not spike."""
-    found = simulation.found.logits
-    rows = np.stack([found[step] for step in sorted(found)]).astype(np.float64)
+    rows = np.stack([found.logits[step] for step in sorted(found.logits)]).astype(np.float64)
     spikes = bool(feeds(program.graph.stages[-1]))
     values = rows.sum(0) if spikes else rows.mean(0)
     return {
@@ -284,19 +266,21 @@ def _outputs(program: Program, simulation: Simulation) -> dict[str, Any]:
     }
 
 
-def _analog_error(simulation: Simulation, tokens: Sequence[Any], report: Progress) -> AnalogError:
+def _analog_error(
+    program: Program, ran: Ran, tokens: Sequence[Any], report: Progress
+) -> AnalogError:
     """What converters and cells changed in this run."""
-    program, progress = simulation.program, simulation.state.progress
-    converted = tuple(int(progress[:, c].sum()) for c in (hot.CONVERTED, hot.CLIPPED))
     numbers = numbers_of(program)
-    return analog_error(program, numbers, simulation.found, tokens, converted, report)
+    return analog_error(program, numbers, ran.found, tokens, ran.converted, report)
 
 
-def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
+def _site(program: Program, found: Trajectory, name: str) -> SiteActivity:
     """Spiking of one site over all its tokens."""
-    counts = simulation.found.activity.counts.get(name, [])  # none: an expert never chosen
-    rows = [density(row, program.codings[name][0]) for row in counts]
+    counts = found.activity.counts.get(name, [])  # none: an expert never chosen
     n = program.graph.site(name).n
+    if program.codings[name][0] == "binary" and (all_of := _of_neurons(name, counts)):
+        return all_of
+    rows = [density(row, program.codings[name][0]) for row in counts]
     return SiteActivity(
         site=name,
         n=n,
@@ -306,6 +290,16 @@ def _site(program: Program, simulation: Simulation, name: str) -> SiteActivity:
         steps=sum(d.steps for d in rows),
         max_count=max((int(np.abs(row).max()) for row in counts), default=0),
     )
+
+
+def _of_neurons(name: str, rows: list[NDArray[np.int32]]) -> SiteActivity | None:
+    """The same of counts that are 0 or 1, all steps at once; None where some are not."""
+    counts = np.stack(rows)
+    tokens, n = counts.shape
+    if counts.min() < 0 or counts.max() > 1:
+        return None
+    spikes, steps = int(counts.sum(dtype=np.int64)), int(counts.any(1).sum())
+    return SiteActivity(name, n, tokens, spikes, n * tokens - spikes, steps, int(spikes > 0))
 
 
 def next_folder(model: str, target: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from compiler.accounting import Snapshot
 from hw_models.errors import BadInput
 from simulator.drive import Simulation, Trajectory
+from simulator.lockstep_run import LockstepRun
 from simulator.phases import Course
 from simulator.population import Outputs
 from simulator.result import Phase
@@ -22,8 +23,11 @@ TYPES = {cls.__name__: cls for cls in (Course, Outputs, Phase, Snapshot)}
 _OWN = ("started", "_tokens", "_outputs", "_memory", "_v_th")
 
 
-def carried(simulation: Simulation) -> dict[str, Any]:
-    """Between two events, all queues of Python's being empty. Trace rows are handed on first."""
+def carried(simulation: Simulation | LockstepRun) -> dict[str, Any]:
+    """Between two events, all queues of Python's being empty; or between two steps. Trace rows are
+    handed on first."""
+    if isinstance(simulation, LockstepRun):
+        return simulation.carried()
     simulation.flush_trace()
     state = simulation.state._asdict()
     del state["trace"]  # empty now
@@ -34,11 +38,14 @@ def carried(simulation: Simulation) -> dict[str, Any]:
     }
 
 
-def restore(simulation: Simulation, found: dict[str, Any]) -> None:
+def restore(simulation: Simulation | LockstepRun, found: dict[str, Any]) -> None:
     """Continue there; the simulation is a fresh one of the same program and options.
 
     BadInput for what no simulation of them carries.
     """
+    if isinstance(simulation, LockstepRun):
+        simulation.restore(found)
+        return
     if set(found) != {"state", "own", "blocks"} or set(found["own"]) != set(_OWN):
         raise BadInput("other parts than a simulation has")
     for name, value in found["own"].items():

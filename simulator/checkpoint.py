@@ -32,6 +32,7 @@ from simulator.carried import TYPES, add, carried, extent, grown, parts_of, rest
 from simulator.drive import Simulation
 from simulator.frozen import read_frozen, write_frozen
 from simulator.hot.jit import SOURCES
+from simulator.lockstep_run import LockstepRun
 from simulator.phases import Course
 from simulator.run_folder import UNDER_WAY, finished
 from simulator.tracing import Tracer, Tracing
@@ -74,9 +75,10 @@ class Keeper:
         """Wall time spent on the run, by earlier processes too."""
         return self.wall_s + time.monotonic() - self._began
 
-    def attach(self, simulation: Simulation, tracer: Tracer | None) -> Course:
+    def attach(
+        self, simulation: Simulation | LockstepRun, tracer: Tracer | None, course: Course
+    ) -> Course:
         """Continue at the last checkpoint, if there is one, and write others when they are due."""
-        course = Course.of(simulation)
         if (self.where / "state").exists():
             with placed(self.where / "state"):
                 course = self._continue(simulation, tracer)
@@ -88,7 +90,7 @@ class Keeper:
         simulation.pause = pause
         return course
 
-    def save(self, simulation: Simulation, course: Course, tracer: Tracer | None) -> None:
+    def save(self, simulation: Simulation | LockstepRun, course: Course, tracer: Tracer | None) -> None:
         """One checkpoint. BadInput where it cannot be written; the one before stands."""
         self._number += 1
         state = carried(simulation)  # hands trace rows on
@@ -124,7 +126,7 @@ class Keeper:
         pieces = [(name, digest) for _, name, digest in self._traced.values()]
         return {"pieces": pieces, "counts": tracer.counts}
 
-    def _continue(self, simulation: Simulation, tracer: Tracer | None) -> Course:
+    def _continue(self, simulation: Simulation | LockstepRun, tracer: Tracer | None) -> Course:
         body = self._read("state")
         restore(simulation, body["carried"])
         self._number, self._pieces = body["number"], body["found"]

@@ -1,6 +1,7 @@
 """Raw counts of the engine, and whether they are consistent; compiler.accounting reads them."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.accounting import Snapshot, TreeFacts, tree_traffic
 from compiler.program import Program
@@ -32,11 +33,18 @@ def snapshot(state: State) -> Snapshot:
 
 
 def check_conservation(program: Program, facts: TreeFacts, state: State) -> None:
+    """What the engine has counted agrees with itself; raises Bug when it does not."""
+    check_counts(program, facts, snapshot(state), state.link[:, FLITS])
+
+
+def check_counts(
+    program: Program, facts: TreeFacts, seen: Snapshot, flits_of_link: NDArray[np.int64]
+) -> None:
     """Sent x fan-out = delivered per tree and class, and the links carried what was sent.
 
-    The engine counts deliveries and link flits on their own; raises Bug when they differ.
+    Messages sent, deliveries and flits of links are counted each on their own; Bug names what
+    differs.
     """
-    seen = snapshot(state)
     delivered = np.zeros_like(seen.tree_sent)
     remote = facts.tree_of_sink >= 0
     np.add.at(delivered, facts.tree_of_sink[remote], seen.sink_got[remote])
@@ -51,6 +59,6 @@ def check_conservation(program: Program, facts: TreeFacts, state: State) -> None
     flits, _ = tree_traffic(program, facts, seen)
     kinds = program.tables.link_kind
     for kind, name in enumerate(LINKS):
-        carried = int(state.link[kinds == kind, FLITS].sum())
+        carried = int(flits_of_link[kinds == kind].sum())
         if carried != int(flits[:, kind].sum()):
             raise Bug(f"{name} links carried {carried} flits, {int(flits[:, kind].sum())} sent")

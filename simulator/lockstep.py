@@ -3,7 +3,7 @@
 A step of a population needs nothing but the spikes of the one before it, so what neurons do is
 computed layer by layer, and what that makes of messages is counted afterwards: the program fixes
 who sends what to whom. Spikes, messages and synops are those of the event engine; when which
-message passes which link is not asked (simulator.contention_free tells a step's time without).
+message passes which link is another question (simulator.step_time).
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,14 @@ from hw_models.errors import Unsupported
 from kernels.neurons import NEURONS
 from simulator.hot import lockstep as hot
 from simulator.hot.lockstep import Chain, run_chain
+from simulator.lags import lags
 from simulator.spikes import checked
 
 I64 = NDArray[np.int64]
+
+BLOCK = 256
+"""Most neurons that are computed together: their weights stay in a cache, and threads share
+blocks."""
 
 _NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset",
           "du", "dv", "bias", "vth")  # fmt: skip
@@ -35,6 +40,8 @@ class Parts:
     lo, hi     int64[part] its channels, or neurons of its population
     core       int64[part]
     first      int64[part] where lo is among all neurons, the host's channels before them
+    lag        int64[part] steps of the chip that it is behind the host
+    task       int64[part] that updates its neurons; -1 for the host's
     """
 
     layer: I64
@@ -42,6 +49,8 @@ class Parts:
     hi: I64
     core: I64
     first: I64
+    lag: I64
+    task: I64
 
     @property
     def size(self) -> I64:
@@ -71,6 +80,7 @@ class Steps:
     outputs    float32[step, n] spikes or membranes of the last one
     fired      int64[step, part] channels or neurons that fired
     active     int64[step, part] sums of busy; 0 on the host
+    sums       int64[step, neuron] what the linears gave; no rows unless wanted
     """
 
     raster: NDArray[np.uint8]
@@ -78,6 +88,7 @@ class Steps:
     outputs: NDArray[np.float32]
     fired: I64
     active: I64
+    sums: I64
 
 
 @dataclass(slots=True)
@@ -88,40 +99,54 @@ class Lockstep:
     """
 
     program: Program
+    values: bool = True  # without: only for spikes that are known
     layers: tuple[Population, ...] = field(init=False)
     parts: Parts = field(init=False)
     ways: Ways = field(init=False)
+    v: NDArray[np.float32] = field(init=False)  # what neurons keep from step to step
+    i: NDArray[np.float32] = field(init=False)
     _chain: Chain = field(init=False)
-    _v: NDArray[np.float32] = field(init=False)
-    _i: NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
         self.layers = layers = _layers(self.program)
         self.parts = _parts(self.program, layers)
         self.ways = _ways(self.program, layers, self.parts)
+        if not self.values:
+            self.v = self.i = np.zeros(0, np.float32)
+            return
         self._chain = _arrays(self.program, layers, self.parts)
-        self._v = self._chain.parameter[hot.V_LEAK].copy()
-        self._i = np.zeros_like(self._v)
+        self.v = self._chain.parameter[hot.V_LEAK].copy()
+        self.i = np.zeros_like(self.v)
 
-    def run(self, spikes: NDArray[np.generic], keep_busy: bool = False) -> Steps:
+    def run(
+        self, spikes: NDArray[np.generic], keep_busy: bool = True, keep_sums: bool = False
+    ) -> Steps:
         """BadInput for what is not 0 or 1 of shape [steps, channels]."""
         given = checked(spikes, self.program.graph)
         chain, n_parts, n_steps = self._chain, self.parts.core.size, len(given)
-        last = int(chain.layer[-1, hot.L_POST])
-        longest = int(chain.layer[:, [hot.L_PRE, hot.L_POST]].max())
+        last, longest = self.layers[-1].n, int(chain.block[:, hot.B_PRE].max())
         raster = np.zeros((n_steps, chain.bias.size), np.uint8)  # membranes stay 0
         raster[:, : given.shape[1]] = given
-        busy = np.zeros((n_steps if keep_busy else 1, chain.bias.size), np.uint8)
+        busy = np.zeros((keep_busy * n_steps, chain.bias.size), np.uint8)
+        sums = np.zeros((n_steps if keep_sums else 1, chain.bias.size), np.int64)
         outputs = np.empty((n_steps, last), np.float32)
         fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
         run_chain(
-            chain, self._v, self._i, raster, busy, outputs, fired, active,
-            np.zeros(longest + 1, np.int64), np.zeros(longest, np.int16),
-            np.zeros(longest, np.int64),
+            chain, self.v, self.i, raster, busy, outputs, fired, active,
+            np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64), sums,
         )  # fmt: skip
-        if chain.layer[-1, hot.L_KIND] & (hot.FIRES | hot.LOIHI):
+        if chain.block[-1, hot.B_KIND] & (hot.FIRES | hot.LOIHI):
             outputs[:] = raster[:, -last:]
-        return Steps(raster, busy if keep_busy else busy[:0], outputs, fired, active)
+        return Steps(raster, busy, outputs, fired, active, sums[: keep_sums * n_steps])
+
+    def spiked(self, raster: NDArray[np.uint8]) -> Steps:
+        """The same of spikes that are known: nothing is computed."""
+        fired = np.zeros((len(raster), self.parts.core.size), np.int64)
+        for part, (lo, n) in enumerate(zip(self.parts.first, self.parts.size, strict=True)):
+            fired[:, part] = raster[:, lo : lo + n].sum(1)
+        none = np.zeros((0, raster.shape[1]), np.uint8)
+        outputs = np.zeros((len(raster), 0), np.float32)
+        return Steps(raster, none, outputs, fired, np.zeros_like(fired), none.astype(np.int64))
 
 
 def _layers(program: Program) -> tuple[Population, ...]:
@@ -152,23 +177,23 @@ def _spike_emits(program: Program, layers: tuple[Population, ...]) -> I64:
 def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
     """Cut at the borders of blocks and of what is sent together."""
     t, stages = program.tables, program.graph.stages
-    emits = _spike_emits(program, layers)
+    emits, behind = _spike_emits(program, layers), lags(program, layers)
     rows: list[tuple[int, ...]] = []
     before = 0
     for k, layer in enumerate((None, *layers)):
         if layer is None:
             host = t.task_core[program.task_names.index("host.embed")]
-            blocks = [(0, int(stages[0].n), int(host))]
+            blocks = [(0, int(stages[0].n), int(host), -1)]
         else:
             tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
             lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
             blocks = sorted(
-                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), strict=True)
+                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), tasks.tolist())
             )
         cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
-        for lo, hi, core in blocks:
+        for lo, hi, core, task in blocks:
             inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})
-            rows += [(k, a, b, core, before + a) for a, b in pairwise(inner)]
+            rows += [(k, a, b, core, before + a, behind[k], task) for a, b in pairwise(inner)]
         before += blocks[-1][1]
     return Parts(*np.array(rows, np.int64).T.copy())
 
@@ -188,27 +213,32 @@ def _ways(program: Program, layers: tuple[Population, ...], parts: Parts) -> Way
 
 def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> Chain:
     """Weights input by input, so that a spike adds a row."""
-    table = np.zeros((len(layers), hot.N_LAYER), np.int64)
     host = int(parts.hi[parts.layer == 0].max())
-    weights, mantissas = [], []
+    weights, mantissas, blocks, begins = [], [], [], [0]
     scales, biases = [np.zeros(host)], [np.zeros(host, np.float32)]
     vectors = [[np.zeros(host, np.float32)] * len(_NAMES)]
-    sizes = np.array([0, 0, host])  # of weights, mantissas, neurons so far
-    for k, layer in enumerate(layers):
+    weight, mantissa, neuron, inputs = 0, 0, host, 0
+    for layer in layers:
         linear, kind = program.linears[layer.linear], NEURONS[layer.neuron]
         q, m = np.asarray(linear.q[:]), np.asarray(linear.m[:], np.int32)
-        own = np.flatnonzero(parts.layer == k + 1)
-        table[k] = (q.shape[1], layer.n, *sizes, own[0], own[-1] + 1, _bits(kind.parameters))
-        weights.append(q.T.ravel())
-        mantissas.append(m.T.ravel())
+        for lo in range(0, layer.n, BLOCK):
+            own = slice(lo, min(lo + BLOCK, layer.n))
+            n, out = own.stop - lo, lo if layer is layers[-1] else -1
+            bits = _bits(kind.parameters)
+            blocks.append((q.shape[1], n, weight, mantissa, neuron + lo, inputs, out, bits))
+            weights.append(q[own].T.ravel())
+            mantissas.append(m[own].T.ravel())
+            weight, mantissa = weight + weights[-1].size, mantissa + mantissas[-1].size
+        begins.append(len(blocks))
         scales.append(np.asarray(linear.row_scale[:], np.float64))
         biases.append(np.asarray(linear.bias[:], np.float32))
         named = dict(zip(kind.parameters, layer.parameters, strict=True))
         zero = np.zeros(layer.n, np.float32)
         vectors.append([program.vectors[named[p]] if p in named else zero for p in _NAMES])
-        sizes += weights[-1].size, mantissas[-1].size, layer.n
+        inputs, neuron = neuron, neuron + layer.n
     return Chain(
-        layer=table,
+        layer=np.array(begins, np.int64),
+        block=np.array(blocks, np.int64),
         weight=np.concatenate(weights),
         mantissa=np.concatenate(mantissas),
         scale=np.concatenate(scales),

@@ -35,17 +35,28 @@ class Course:
     def of(cls, simulation: Simulation) -> "Course":
         return cls(snapshot(simulation.state), _busy_ps(simulation))
 
-    def close(self, simulation: Simulation, facts: TreeFacts, name: str, tokens: int) -> None:
-        """The phase under way ends here; another one begins."""
-        program, seen = simulation.program, snapshot(simulation.state)
+    def close(
+        self,
+        program: Program,
+        facts: TreeFacts,
+        name: str,
+        tokens: int,
+        counted: tuple[Snapshot, NDArray[np.int64], int],
+    ) -> None:
+        """The phase under way ends here, where so much is counted (raw counts, busy ps, barriers);
+        another one begins."""
+        seen, busy, steps = counted
         own = seen.since(self.before)
         counts, ran = counters(program, facts, own), _ran(program, own, tokens)
-        busy, steps = _busy_ps(simulation), simulation.steps
         room = _max_streams(program, self.end - self.start, busy - self.busy)
         self.phases.append(
             Phase(name, tokens, self.start, self.end, counts, room, steps - self.steps, ran)
         )
         self.before, self.busy, self.steps, self.start = seen, busy, steps, self.end
+
+
+def _counted(simulation: Simulation) -> tuple[Snapshot, NDArray[np.int64], int]:
+    return snapshot(simulation.state), _busy_ps(simulation), simulation.steps
 
 
 def run_text(
@@ -57,7 +68,7 @@ def run_text(
 ) -> Course:
     """Prefill, then decode greedily, token by token; `course`: from there on."""
     course = course or Course.of(simulation)
-    facts = tree_facts(simulation.program)
+    program, facts = simulation.program, tree_facts(simulation.program)
     if not simulation.started:
         for token in prompt:
             simulation.start(token, 0)
@@ -70,12 +81,12 @@ def run_text(
             if not course.phases:
                 report("prefill", simulation.finished, len(prompt))
         if not course.phases:
-            course.close(simulation, facts, "prefill", len(prompt))
+            course.close(program, facts, "prefill", len(prompt), _counted(simulation))
         course.generated.append(_sampled(simulation))
         if len(course.generated) > 1:
             report("decode", len(course.generated), wanted)
     if wanted > 1:
-        course.close(simulation, facts, "decode", wanted - 1)
+        course.close(program, facts, "decode", wanted - 1, _counted(simulation))
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course
@@ -93,7 +104,8 @@ def run_steps(
     report: Progress,
     course: Course | None = None,
 ) -> Course:
-    """All steps, as fast as the chip takes them: at most UNDER_WAY between host and readout."""
+    """All steps, as fast as a chip without common ones takes them: at most UNDER_WAY between host
+    and readout."""
     course = course or Course.of(simulation)
     facts = tree_facts(simulation.program)
     if not simulation.started:
@@ -105,7 +117,7 @@ def run_steps(
             report("steps", step + 1, len(spikes))
             if simulation.started < len(spikes):
                 simulation.start(spikes[simulation.started], ps)
-    course.close(simulation, facts, "steps", len(spikes))
+    course.close(simulation.program, facts, "steps", len(spikes), _counted(simulation))
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course

@@ -13,56 +13,52 @@ The host sends its channels' spikes like a core, without neurons to take time; w
 not waited for.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import networkx as nx
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.program import Program
 from hw_models.chip import Chip
-from hw_models.errors import Bug, DoesNotFit, Unsupported
+from hw_models.errors import DoesNotFit
 from hw_models.events import LINKS
-from simulator.hot.contention import Routes, step_ends
+from simulator.hot import contention as hot
+from simulator.hot.contention import KEY_BITS, Watched, step_ends
 from simulator.lockstep import Lockstep, Steps
+from simulator.routes import Roads, StepCosts, roads_of
 
 I64 = NDArray[np.int64]
 
-
-@dataclass(frozen=True, slots=True)
-class StepCosts:
-    """ps: per neuron and step, per neuron with something to do, per spike, message sent, message
-    received, synop; per crossing of a link of each kind how long it is held and how long a message
-    is on its way; per barrier."""
-
-    access: int
-    update: int
-    fire: int
-    send: int
-    receive: int
-    synop: int
-    held: dict[str, int]
-    hop: dict[str, int]
-    barrier: int
+_NONE = np.zeros(0, np.int64)
+NOT_WATCHED = Watched(_NONE, _NONE, _NONE, _NONE)
 
 
 def step_costs(chip: Chip) -> StepCosts:
     """What a target says; it charges an update for every neuron, and nothing for a spike."""
-    timing, bits = chip.timing, chip.formats["spike"].header_bits
-    flits = {kind: -(-bits // chip.links[kind].flit_bits) for kind in LINKS}
-    held = {kind: flits[kind] * chip.links[kind].flit_ps for kind in LINKS}
-    hop = {k: chip.links[k].hop_ps + (flits[k] - 1) * chip.links[k].flit_ps for k in LINKS}
-    return StepCosts(timing.update_ps, 0, 0, held["local"], timing.axon_ps + timing.row_ps,
-                     timing.synop_ps, held, hop, timing.barrier_ps)  # fmt: skip
+    timing = chip.timing
+    return StepCosts(
+        access=timing.update_ps,
+        update=0,
+        fire=0,
+        send=0,
+        receive=timing.axon_ps + timing.row_ps,
+        synop=timing.synop_ps,
+        held={kind: chip.links[kind].flit_ps for kind in LINKS},
+        hop={kind: chip.links[kind].hop_ps for kind in LINKS},
+        barrier=timing.barrier_ps,
+        partial=timing.partial_ps,
+        lanes=chip.core.lanes,
+        with_host=True,
+        in_series=True,
+    )
 
 
 def in_chip_steps(lockstep: Lockstep, rows: NDArray[np.integer]) -> I64:
     """[step, part] of the network's steps -> of the chip's; what is not over by the last is left
     out."""
     out = np.zeros(rows.shape, np.int64)
-    for part, layer in enumerate(lockstep.parts.layer.tolist()):
-        out[layer:, part] = rows[: len(rows) - layer, part]
+    for part, lag in enumerate(lockstep.parts.lag.tolist()):
+        out[lag:, part] = rows[: max(0, len(rows) - lag), part]
     return out
 
 
@@ -77,7 +73,7 @@ def contention_free_ps(lockstep: Lockstep, steps: Steps, costs: StepCosts) -> I6
     neurons = on_chip * (parts.hi - parts.lo) * costs.access
     work = fired * per_spike + active * costs.update + neurons
     per_message = np.where(
-        ways.core == lockstep.program.host_core, 0, costs.receive + ways.neurons * costs.synop
+        ways.core == lockstep.program.host_core, 0, costs.receive + -(-ways.neurons // costs.lanes) * costs.synop
     )
     of_part = np.zeros((parts.core.size, n_cores), np.int64)
     np.add.at(of_part, (ways.part, ways.core), per_message)
@@ -97,94 +93,88 @@ def _summed(rows: I64, core: I64) -> I64:
 
 @dataclass(slots=True)
 class Contention:
-    """The links and cores of a program as servers of its spikes.
+    """The links and cores of a program as servers of its messages.
 
-    Unsupported for a target with multicast: a message would have several ways at once.
+    passed: int64[stop] messages so far, at links and at the cores where they end
     """
 
     lockstep: Lockstep
-    routes: Routes
-    barrier_ps: int
-    n_servers: int
+    roads: Roads
+    costs: StepCosts
+    passed: I64
 
     @classmethod
     def of(cls, lockstep: Lockstep, costs: StepCosts) -> "Contention":
-        program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
-        if program.chip.abilities.multicast:
-            raise Unsupported(f"{program.chip.name} has multicast", where=program.graph.model)
-        kinds = [LINKS[kind] for kind in program.tables.link_kind]
-        kept = np.flatnonzero(ways.core != program.host_core)
-        kept = kept[np.argsort(ways.part[kept], kind="stable")]
-        paths = [_path(program, int(tree)) for tree in ways.tree[kept]]
-        cores = (len(kinds) + ways.core[kept]).tolist()
-        rank, n_servers = _ranks([*path, core] for path, core in zip(paths, cores, strict=True))
-        rows, first = [], [0]
-        for path, core, met in zip(paths, cores, ways.neurons[kept].tolist(), strict=True):
-            rows += [(rank[at], costs.held[kinds[at]], costs.hop[kinds[at]]) for at in path]
-            rows.append((rank[core], costs.receive + met * costs.synop, -1))
-            first.append(len(rows))
-        per_part = np.bincount(ways.part[kept], minlength=parts.core.size)
-        servers = np.array(rows, np.int64).reshape(-1, 3).T.copy()
-        ends = parts.first + parts.size
-        routes = Routes(
-            part=np.stack(
-                [parts.core, parts.first, ends, parts.layer == 0], axis=1, dtype=np.int64
-            ),
-            way=np.concatenate([[0], np.cumsum(per_part)]).astype(np.int64),
-            path=np.array(first, np.int64),
-            server=servers[0],
-            busy_ps=servers[1],
-            on_ps=servers[2],
-            cost=np.array([costs.access, costs.update, costs.fire, costs.send], np.int64),
-        )
-        return cls(lockstep, routes, costs.barrier, n_servers)
+        roads = roads_of(lockstep, costs)
+        return cls(lockstep, roads, costs, np.zeros(roads.link.size, np.int64))
 
     def times_ps(self, steps: Steps) -> I64:
-        """int64[step of the chip]; `steps` must have been run with keep_busy."""
-        fired = in_chip_steps(self.lockstep, steps.fired)
-        raster, busy = (self._in_chip_steps(rows) for rows in (steps.raster, steps.busy))
-        path, way = self.routes.path, self.routes.way
-        n_messages, n_entries = fired @ np.diff(way), fired @ np.diff(path[way])
-        room, most = int(n_entries.max(initial=1)), int(n_messages.max(initial=1))
+        """int64[step of the chip], as many as of the network; `steps` with keep_busy."""
+        n_steps = len(steps.raster)
+        fires, fired = self.room(n_steps)
+        self.put(fires, fired, 0, steps.raster, steps.fired)
+        active = np.zeros_like(fires)
+        self.put(active, fired.copy(), 0, steps.busy, steps.active)
+        return self.ends_ps(fires, fired, active)[0] + self.costs.barrier
+
+    def room(self, n_steps: int) -> tuple[NDArray[np.uint8], I64]:
+        """Rows of so many steps of the chip in which nobody fires: by member, and by part."""
+        senders = self.roads.senders
+        members = int(max((senders.member + senders.n).max(), self.lockstep.parts.size.sum()))
+        return np.zeros((n_steps, members), np.uint8), np.zeros((n_steps, senders.n.size), np.int64)
+
+    def put(
+        self, fires: NDArray[np.uint8], fired: I64, first: int, raster: NDArray[np.uint8], of: I64
+    ) -> None:
+        """Steps of the network into those of the chip, the first of which is `first` later than the
+        chip's first; what is not of these is left out. of: int64[step, part of the Lockstep]."""
+        senders = self.roads.senders
+        for row, (part, lag) in enumerate(zip(senders.part, senders.lag, strict=True)):
+            lo, n = int(senders.member[row]), int(senders.n[row])
+            begin = first + int(lag)
+            cut = max(0, -begin)
+            at = slice(begin + cut, min(begin + len(raster), len(fires)))
+            from_ = slice(cut, cut + max(0, at.stop - at.start))
+            if at.stop <= at.start:
+                continue
+            fires[at, lo : lo + n] = raster[from_, lo : lo + n] if part >= 0 else 1
+            fired[at, row] = of[from_, part] if part >= 0 else n
+
+    def ends_ps(
+        self,
+        fires: NDArray[np.uint8],
+        fired: I64,
+        active: NDArray[np.uint8] | None = None,
+        watch: bool = False,
+    ) -> tuple[I64, Watched]:
+        """When each step's work is done, from its beginning; active: who has something to do,
+        where that takes time. watch: also when every copy left and was served.
+
+        DoesNotFit for a step that lasts too long to be told.
+        """
+        routes = self.roads.routes
+        per_part = np.diff(routes.part_way)
+        owner = np.repeat(np.arange(per_part.size), per_part)
+        copies, stops = (
+            fired @ np.bincount(owner, of, per_part.size).astype(np.int64)
+            for of in (routes.way[:, hot.W_COPIES], np.diff(routes.reach))
+        )
+        most, shift = int(copies.max(initial=1)), max(1, int(copies.max(initial=1)).bit_length())
+        watched = NOT_WATCHED
+        if watch:
+            begin = np.concatenate([[0], np.cumsum(copies)]).astype(np.int64)
+            watched = Watched(begin, *(np.zeros(int(begin[-1]), np.int64) for _ in range(3)))
+        workers = max(1, min(numba.get_num_threads(), len(fires)))
+        passed = np.zeros((workers, self.passed.size), np.int64)
         ends = step_ends(
-            self.routes, raster, busy, fired,
-            np.zeros(self.n_servers + 1, np.int64), np.zeros(self.n_servers + 1, np.int64),
-            np.zeros(self.lockstep.program.host_core + 1, np.int64),
-            np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(most, np.int64),
+            routes, fires, fires[:1] if active is None else active, fired, shift,
+            int(stops.max(initial=1)), most, passed, watched,
         )  # fmt: skip
+        self.passed += passed.sum(0)
         if (ends < 0).any():
+            step, longest = int((ends < 0).argmax()), 1 << (KEY_BITS - shift)
             raise DoesNotFit(
-                f"{int(n_messages.max())} messages in a step; 16,777,215 at most",
-                where=self.lockstep.program.graph.model,
+                f"a step of {int(copies[step])} messages lasts longer than {longest} ps",
+                where=f"{self.lockstep.program.graph.model}, step {step}",
             )
-        return ends + self.barrier_ps
-
-    def _in_chip_steps(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        out, parts = np.zeros_like(rows), self.lockstep.parts
-        for layer in range(int(parts.layer.max()) + 1):
-            mine = parts.layer == layer
-            lo, hi = parts.first[mine].min(), (parts.first + parts.size)[mine].max()
-            out[layer:, lo:hi] = rows[: len(rows) - layer, lo:hi]
-        return out
-
-
-def _path(program: Program, tree: int) -> list[int]:
-    """Links between routers that a tree without forks crosses."""
-    t, path = program.tables, []
-    node = int(t.tree_root[tree])
-    while node >= 0:
-        if LINKS[t.link_kind[t.node_link[node]]] not in ("local", "host"):
-            path.append(int(t.node_link[node]))
-        children = range(int(t.node_first_child[node]), int(t.node_last_child[node]))
-        if len(children) > 1:
-            raise Bug(f"tree {tree} forks, without multicast", where=program.graph.model)
-        node = children[0] if children else -1
-    return path
-
-
-def _ranks(paths: Iterable[list[int]]) -> tuple[dict[int, int], int]:
-    """Numbers that rise along every path."""
-    order = nx.DiGraph()
-    for path in paths:
-        nx.add_path(order, path)
-    return {server: i for i, server in enumerate(nx.topological_sort(order))}, len(order)
+        return ends, watched

@@ -1,33 +1,64 @@
-"""One step's messages over links and into cores, first come, first served; no event queue.
+"""The messages of a step over links and into cores, first come, first served; no event queue.
 
 All messages of a step are known when it begins, and dimension-order routes wait for each other in
 no circle. So servers (links, then cores) are taken in an order in which nothing comes back; what
 reaches one is a few sorted runs, one per server before it, and is merged. Times are those of an
 event queue ordered by (time, message), to the picosecond.
+
+A message has a number for every core that it goes to. Over links that several of its copies share
+the first of these passes, and where the way forks the others set out.
+
+A step begins at rest, so that steps are independent of each other: threads take every nth.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from numba import prange
 
-from simulator.hot.jit import entry, inner
+from simulator.hot.jit import inner, threaded
 
-MESSAGE_BITS = 24
-"""Of a key: time << MESSAGE_BITS | number of the message in the step."""
+KEY_BITS = 62
+"""Of a key: time << some bits | number of the copy in the step."""
 
-(ACCESS, UPDATE, FIRE, SEND) = range(4)  # Routes.cost: ps of a neuron, and of a message sent
+# columns of Routes.part: its core among those in use; its members; ps of each of them, of one with
+# something to do, of one that fires
+(P_CORE, P_FIRST, P_END, P_ACCESS, P_UPDATE, P_FIRE) = range(6)
+# columns of Routes.way: copies; ranges of stops where it begins: links, sinks beside the first
+# link, sinks of the same core
+(W_COPIES, W_LINK, W_LINK_END, W_SINK, W_SINK_END, W_LOCAL, W_LOCAL_END) = range(7)
+# columns of Routes.stop: its server; ps that a message holds it, and from its start until the next
+# stops have it; these (links, sinks); the number of its first copy after that of its parent's
+(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD) = range(8)
 
 
 class Routes(NamedTuple):
-    """Where spikes go, and what that takes; never written. A way leads from a part to one core."""
+    """Who sends, in which order, and where it goes; never written.
 
-    part: np.ndarray  # int64[part, 4]: core, first and end of its neurons, 1 for the host's
-    way: np.ndarray  # int64[part + 1]: its ways
-    path: np.ndarray  # int64[way + 1]: servers of a way
-    server: np.ndarray  # int64[...], ranks, rising along a path; the last one is a core
-    busy_ps: np.ndarray  # int64[...] beside it: how long a message holds it
-    on_ps: np.ndarray  # int64[...] and when, from its start, the next one has it
-    cost: np.ndarray  # int64[4]
+    A member of a part that fires sends one message on each of the part's ways. A way is a tree of
+    stops: links, and at its leaves sinks, which are cores.
+    """
+
+    part: np.ndarray  # int64[part, 6]
+    part_way: np.ndarray  # int64[part + 1] its ways
+    way: np.ndarray  # int64[way, 7]
+    reach: np.ndarray  # int64[way + 1] where its servers begin in `reached`
+    reached: np.ndarray  # int64[...] servers of all its stops
+    stop: np.ndarray  # int64[stop, 8]
+    n_links: int  # servers that are links; then come the cores in use
+    n_cores: int
+    send: int  # ps of a core for a message
+    in_series: int  # 1: a core takes in messages when its own members are done
+
+
+class Watched(NamedTuple):
+    """When copies left and were served, and at which stop: int64[copies of all steps]; none where
+    nobody asked. `begin` int64[step + 1]: a step's copies."""
+
+    begin: np.ndarray
+    left: np.ndarray
+    served: np.ndarray
+    stop: np.ndarray
 
 
 @inner
@@ -67,87 +98,123 @@ def in_order(a, b, lo, hi):
 
 @inner
 def room(f, fired, first):
-    """first[server] = where its messages begin; returns how many messages there are."""
+    """first[server] = where its messages begin."""
     first[:] = 0
-    messages = 0
     for part in range(f.part.shape[0]):
         n = fired[part]
         if n:
-            for w in range(f.way[part], f.way[part + 1]):
-                messages += n
-                for at in range(f.path[w], f.path[w + 1]):
-                    first[f.server[at] + 1] += n
+            for w in range(f.part_way[part], f.part_way[part + 1]):
+                for at in range(f.reach[w], f.reach[w + 1]):
+                    first[f.reached[at] + 1] += n
     for server in range(first.size - 1):
         first[server + 1] += first[server]
-    return messages
 
 
 @inner
-def leave(f, spikes, active, fired, clock, keys, filled, cursor):
-    """Every core takes its neurons in order; a neuron that fires sends a message on each way."""
-    m = 0
-    access, update, fire, send = f.cost[ACCESS], f.cost[UPDATE], f.cost[FIRE], f.cost[SEND]
+def hand_on(f, lo, hi, copy, key, keys, filled, at):
+    """A message's copies from number `copy` on are before stops lo .. hi at a time, shifted."""
+    for stop in range(lo, hi):
+        own = copy + f.stop[stop, S_LEAD]
+        server = f.stop[stop, S_SERVER]
+        at[own] = stop
+        keys[filled[server]] = key + own
+        filled[server] += 1
+
+
+@inner
+def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
+    """Every core takes its members in order; one that fires sends a message on each way."""
+    copy = 0
     for part in range(f.part.shape[0]):
-        core, host = f.part[part, 0], f.part[part, 3]
-        lo, hi = f.part[part, 1], f.part[part, 2]
-        now = clock[core]
-        if host and not fired[part]:
+        row = f.part[part]
+        access, update, fire = row[P_ACCESS], row[P_UPDATE], row[P_FIRE]
+        if not fired[part] and not update:
+            clock[row[P_CORE]] += access * (row[P_END] - row[P_FIRST])
             continue
-        for j in range(lo, hi):
-            if not host:
-                now += access + active[j] * update
-            if spikes[j]:
-                if not host:
-                    now += fire
-                for w in range(f.way[part], f.way[part + 1]):
-                    now += send
-                    at = f.path[w]
-                    cursor[m] = at
-                    server = f.server[at]
-                    keys[filled[server]] = (now << MESSAGE_BITS) | m
-                    filled[server] += 1
-                    m += 1
-        clock[core] = now
+        now = clock[row[P_CORE]]
+        for j in range(row[P_FIRST], row[P_END]):
+            now += access
+            if update:
+                now += active[j] * update
+            if fires[j]:
+                now += fire
+                for w in range(f.part_way[part], f.part_way[part + 1]):
+                    now += f.send
+                    way, key = f.way[w], now << shift
+                    lo, hi = way[W_LOCAL], way[W_LOCAL_END]
+                    hand_on(f, lo, hi, copy, key, keys, filled, at)
+                    others = copy + hi - lo
+                    hand_on(f, way[W_SINK], way[W_SINK_END], others, key, keys, filled, at)
+                    hand_on(f, way[W_LINK], way[W_LINK_END], others, key, keys, filled, at)
+                    if left.size:
+                        left[copy] = now
+                    copy += way[W_COPIES]
+        clock[row[P_CORE]] = now
 
 
-@entry
-def step_ends(f, spikes, active, fired, first, filled, clock, keys, scratch, cursor):
-    """When the last neuron and the last message of each step are done: int64[step], or -1 where a
-    step has more messages than keys can tell.
+@inner
+def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, passed, left, served):  # fmt: skip  # noqa: E501
+    """When the last member and the last message of a step are done; -1 where it lasts longer than
+    keys can tell."""
+    mask, longest = (np.int64(1) << shift) - 1, np.int64(1) << (KEY_BITS - shift)
+    room(f, fired, first)
+    for server in range(first.size):
+        filled[server] = first[server]
+    clock[:] = 0
+    leave(f, fires, active, fired, shift, clock, keys, filled, at, left)
+    end = np.int64(0)
+    for core in range(clock.size):
+        end = max(end, clock[core])
+    for server in range(first.size - 1):
+        lo, hi = first[server], filled[server]
+        if lo == hi:
+            continue
+        in_order(keys, scratch, lo, hi)
+        free = np.int64(0)
+        if f.in_series and server >= f.n_links:
+            free = clock[server - f.n_links]
+        for k in range(lo, hi):
+            copy = keys[k] & mask
+            stop = f.stop[at[copy]]
+            passed[at[copy]] += 1
+            start = max(keys[k] >> shift, free)
+            free = start + stop[S_HELD]
+            if server < f.n_links:
+                key = (start + stop[S_ON]) << shift
+                hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
+                hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
+            elif served.size:
+                served[copy] = start
+        end = max(end, free)
+        if end >= longest:
+            return -1
+    return end
 
-    spikes, active   uint8[step, neuron], the host's channels first
-    fired            int64[step, part] the number of spikes in each
-    first, filled    scratch, int64[server + 1]; clock int64[core + 1]
-    keys, scratch    int64, room for all messages at all servers; cursor int64[message]
+
+@threaded
+def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched):
+    """When the last member and the last message of each step are done: int64[step], or -1 where a
+    step lasts longer than keys can tell.
+
+    fires, active   uint8[step, member]; active: who has something to do, no rows where that is free
+    fired           int64[step, part] how many fire
+    shift           bits that tell the copies of a step apart
+    n_stops, n_copies   of the step with most: stops that copies pass, and copies
+    passed          int64[worker, stop], counts messages; workers share the steps
     """
-    ends = np.empty(spikes.shape[0], np.int64)
-    most = (1 << MESSAGE_BITS) - 1
-    for t in range(spikes.shape[0]):
-        messages = room(f, fired[t], first)
-        if messages > most:
-            ends[t] = -1
-            continue
-        for server in range(first.size):
-            filled[server] = first[server]
-        clock[:] = 0
-        leave(f, spikes[t], active[t], fired[t], clock, keys, filled, cursor)
-        end = clock.max()
-        for server in range(first.size - 1):
-            lo, hi = first[server], filled[server]
-            if lo == hi:
-                continue
-            in_order(keys, scratch, lo, hi)
-            free = np.int64(0)
-            for k in range(lo, hi):
-                m = keys[k] & most
-                start = max(keys[k] >> MESSAGE_BITS, free)
-                at = cursor[m]
-                free = start + f.busy_ps[at]
-                if f.on_ps[at] >= 0:
-                    cursor[m] = at + 1
-                    to = f.server[at + 1]
-                    keys[filled[to]] = ((start + f.on_ps[at]) << MESSAGE_BITS) | m
-                    filled[to] += 1
-            end = max(end, free)
-        ends[t] = end
+    ends = np.empty(fires.shape[0], np.int64)
+    workers, n_servers = passed.shape[0], f.n_links + f.n_cores
+    for worker in prange(workers):
+        first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
+        clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
+        keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
+        for t in range(worker, fires.shape[0], workers):
+            lo = hi = 0
+            if watched.begin.size:
+                lo, hi = watched.begin[t], watched.begin[t + 1]
+            ends[t] = step(
+                f, fires[t], active[t % max(1, active.shape[0])], fired[t], shift, first, filled,
+                clock, keys, scratch, at, passed[worker], watched.left[lo:hi], watched.served[lo:hi],
+            )
+            watched.stop[lo:hi] = at[: hi - lo]
     return ends

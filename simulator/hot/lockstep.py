@@ -1,21 +1,27 @@
-"""Time steps of a chain of spiking populations, all layers in one kernel; no events, no heap.
+"""Time steps of a chain of spiking populations, layer by layer; no events, no heap.
 
 Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
 P = sum of m * A. A spike is 0 or 1, so that A stays within 128 * 127 and fits int16, and m * A fits
 int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+
+What a layer sends depends on nothing behind it, so that all steps of one are taken before the next
+one's. Its neurons lie in blocks whose weights stay in a cache from step to step; threads take a
+block each, and no result depends on how many there are.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from numba import prange
 
-from simulator.hot.jit import entry, inner
+from simulator.hot.jit import inner, threaded
 
 GROUP = 128
 
-# columns of Chain.layer: sizes; offsets into weight, mantissa, neurons; parts of the neurons; kind
-(L_PRE, L_POST, L_WEIGHT, L_MANTISSA, L_NEURON, L_PART, L_PART_END, L_KIND) = range(8)
-N_LAYER = 8
+# columns of Chain.block: sizes; offsets into weight, mantissa, neurons; where its inputs lie among
+# all neurons, and its outputs in `outputs` (-1: it has none); kind
+(B_PRE, B_POST, B_WEIGHT, B_MANTISSA, B_NEURON, B_INPUT, B_OUTPUT, B_KIND) = range(8)
+N_BLOCK = 8
 
 # bits of a kind: what its neurons have
 SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS, LOIHI = 1, 2, 4, 8, 16, 32
@@ -31,9 +37,10 @@ class Chain(NamedTuple):
     """A network; never written. The host's channels and the neurons of all layers lie one after
     another."""
 
-    layer: np.ndarray  # int64[layer, N_LAYER]
-    weight: np.ndarray  # int8, per layer [input, neuron]
-    mantissa: np.ndarray  # int32, per layer [group, neuron]
+    layer: np.ndarray  # int64[layer + 1] its blocks
+    block: np.ndarray  # int64[block, N_BLOCK]
+    weight: np.ndarray  # int8, per block [input, neuron]
+    mantissa: np.ndarray  # int32, per block [group, neuron]
     scale: np.ndarray  # float64[neuron] of a sum
     bias: np.ndarray  # float32[neuron]
     parameter: np.ndarray  # float32[11, neuron]
@@ -64,24 +71,22 @@ def add_rows(sums, weight, first, spikes, lo, hi):
 
 
 @inner
-def integrate(f, layer, spikes, n_spikes, sums, total):
-    """total[j] = P of every neuron of a layer, from its inputs' spikes in ascending order."""
-    n = layer[L_POST]
-    total[:n] = 0
+def integrate(f, block, spikes, n_spikes, sums, total):
+    """total[j] = P of every neuron of a block, from its inputs' spikes in ascending order."""
+    n = block[B_POST]
+    total[:] = 0
     k = 0
     while k < n_spikes:
         group = spikes[k] // GROUP
         end = k + 1
         while end < n_spikes and spikes[end] // GROUP == group:
             end += 1
-        acc = sums[:n]
-        acc[:] = 0
-        add_rows(acc, f.weight, layer[L_WEIGHT], spikes, k, end)
-        at = layer[L_MANTISSA] + group * n
+        sums[:] = 0
+        add_rows(sums, f.weight, block[B_WEIGHT], spikes, k, end)
+        at = block[B_MANTISSA] + group * n
         m = f.mantissa[at : at + n]
-        out = total[:n]
         for j in range(n):
-            out[j] += np.int32(m[j] * np.int32(acc[j]))
+            total[j] += np.int32(m[j] * np.int32(sums[j]))
         k = end
 
 
@@ -108,9 +113,9 @@ def update_loihi(p, drive, j, v, i):
 
 
 @inner
-def update(f, layer, total, v, i, fired):
-    """One step of a layer's neurons; fired uint8[n], or the membranes stay in v."""
-    n, first, kind = layer[L_POST], layer[L_NEURON], layer[L_KIND]
+def update(f, block, total, v, i, fired):
+    """One step of a block's neurons; fired uint8[n], or the membranes stay in v."""
+    n, first, kind = block[B_POST], block[B_NEURON], block[B_KIND]
     scale, bias = f.scale[first : first + n], f.bias[first : first + n]
     p = f.parameter[:, first : first + n]
     v, i = v[first : first + n], i[first : first + n]
@@ -147,10 +152,10 @@ def listed(fired, spikes):
 
 
 @inner
-def find_active(f, layer, fed, v, i, active):
+def find_active(f, block, fed, v, i, active):
     """Neurons with an input, a bias or a state before the step: uint8[neuron]."""
-    first, kind = layer[L_NEURON], layer[L_KIND]
-    for j in range(first, first + layer[L_POST]):
+    first, kind = block[B_NEURON], block[B_KIND]
+    for j in range(first, first + block[B_POST]):
         held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
         if kind & LOIHI:
             left = decayed(i[j], f.parameter[DU, j] + 1)
@@ -159,38 +164,50 @@ def find_active(f, layer, fed, v, i, active):
 
 
 @inner
-def count(f, first, end, ones, found):
-    """found[part] = ones among the neurons of parts first .. end."""
-    for part in range(first, end):
+def count(f, ones, found):
+    """found[part] = ones among its neurons."""
+    for part in range(f.part.shape[0]):
         n = 0
         for j in range(f.part[part, 0], f.part[part, 1]):
             n += ones[j]
         found[part] = n
 
 
-@entry
-def run_chain(f, v, i, raster, active, outputs, n_fired, n_active, spikes, sums, total):
+@inner
+def run_block(f, block, v, i, raster, active, outputs, spikes, n_spikes, sums, totals):
+    """All steps of one block's neurons, whose inputs have spiked."""
+    first, out = block[B_NEURON], block[B_OUTPUT]
+    end = first + block[B_POST]
+    for t in range(raster.shape[0]):
+        if active.shape[0]:
+            find_active(f, block, n_spikes[t] > 0, v, i, active[t])
+        total = totals[t % totals.shape[0], first:end]
+        integrate(f, block, spikes[t], n_spikes[t], sums, total)
+        update(f, block, total, v, i, raster[t, first:end])
+        if out >= 0:
+            for j in range(end - first):
+                outputs[t, out + j] = v[first + j]
+
+
+@threaded
+def run_chain(f, v, i, raster, active, outputs, n_fired, n_active, spikes, n_spikes, totals):
     """All steps: raster uint8[step, neuron] holds the host's channels and gets all others.
 
     v, i       float32[neuron], carried
-    active     uint8[step, neuron] who had something to do; of one row only: not wanted
+    active     uint8[step, neuron] who had something to do; without rows: not wanted
     outputs    float32[step, n] membranes of the last layer, after the step
     n_fired, n_active   int64[step, part]
-    spikes, sums, total   scratch as long as the longest layer (spikes: one more)
+    spikes     scratch, int64[step, n + 1] for a layer of n; n_spikes int64[step]
+    totals     int64[step, neuron] P; of one row: not wanted
     """
-    last = f.layer[f.layer.shape[0] - 1]
-    for t in range(raster.shape[0]):
-        busy = active[t % active.shape[0]]
-        n = listed(raster[t, : f.layer[0, L_PRE]], spikes)
-        count(f, 0, f.layer[0, L_PART], raster[t], n_fired[t])
-        for k in range(f.layer.shape[0]):
-            layer = f.layer[k]
-            fired = raster[t, layer[L_NEURON] : layer[L_NEURON] + layer[L_POST]]
-            find_active(f, layer, n > 0, v, i, busy)
-            integrate(f, layer, spikes, n, sums, total)
-            update(f, layer, total, v, i, fired)
-            count(f, layer[L_PART], layer[L_PART_END], busy, n_active[t])
-            count(f, layer[L_PART], layer[L_PART_END], raster[t], n_fired[t])
-            n = listed(fired, spikes)
-        for j in range(last[L_POST]):
-            outputs[t, j] = v[last[L_NEURON] + j]
+    for k in range(f.layer.size - 1):
+        inputs, n_pre = f.block[f.layer[k], B_INPUT], f.block[f.layer[k], B_PRE]
+        for t in prange(raster.shape[0]):
+            n_spikes[t] = listed(raster[t, inputs : inputs + n_pre], spikes[t])
+        for b in prange(f.layer[k], f.layer[k + 1]):
+            sums = np.empty(f.block[b, B_POST], np.int16)
+            run_block(f, f.block[b], v, i, raster, active, outputs, spikes, n_spikes, sums, totals)
+    for t in prange(raster.shape[0]):
+        count(f, raster[t], n_fired[t])
+        if active.shape[0]:
+            count(f, active[t], n_active[t])

@@ -25,7 +25,8 @@ from hw_models.events import LINKS
 from hw_models.mesh import Mesh
 from kernels.neurons import NEURONS
 from simulator.lockstep import Lockstep, Steps
-from simulator.step_time import StepCosts, in_chip_steps
+from simulator.routes import StepCosts
+from simulator.step_time import in_chip_steps
 
 PYTHON = Path(os.environ.get("SANAFE_PYTHON", "build/sanafe/bin/python"))
 PROCESS = Path(__file__).with_name("sana_fe_process.py")

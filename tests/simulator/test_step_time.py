@@ -10,7 +10,8 @@ from compiler.pipeline import compile_model
 from hw_models.errors import Unsupported
 from hw_models.events import LINKS
 from simulator.lockstep import Lockstep
-from simulator.step_time import Contention, StepCosts, contention_free_ps, step_costs
+from simulator.routes import StepCosts
+from simulator.step_time import Contention, contention_free_ps, step_costs
 from tests.spiking import network, random_spikes, written
 
 COSTS = StepCosts(

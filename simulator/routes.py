@@ -1,0 +1,349 @@
+"""A program's spikes, sums and values as messages of steps: who sends, and where they go.
+
+What simulator.hot.contention takes. Besides the parts of populations (simulator.lockstep) there are
+senders of what leaves in every step: a tile whose sums go to neurons on another core, and neurons
+that hand their membranes to the host. A sum is like a neuron that always fires.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.audit.trees import parent_of_node, ranges, tree_of_node, tree_of_sink
+from compiler.program import HOST, PARTIAL, SPIKE, TILE, VALUE, Program
+from hw_models.errors import Bug
+from hw_models.events import LINKS, MESSAGES
+from simulator.hot import contention as hot
+from simulator.hot.contention import Routes
+from simulator.hot.noc import rank
+from simulator.lags import ways_of_sums
+from simulator.lockstep import Lockstep
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """ps: per neuron and step, per neuron with something to do, per spike, message sent, message
+    received, synop; per crossing of a link of each kind how long it is held by a flit and how long
+    a message's first flit is on its way; per partial sum; per barrier.
+
+    lanes: synops at once. Links of kinds without a hop take no time. with_host: messages to the
+    host are waited for as well. in_series: a core takes in messages when its neurons are done, not
+    beside them.
+    """
+
+    access: int
+    update: int
+    fire: int
+    send: int
+    receive: int
+    synop: int
+    held: dict[str, int]
+    hop: dict[str, int]
+    barrier: int
+    partial: int = 0
+    lanes: int = 1
+    with_host: bool = False
+    in_series: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """Rows of Routes.part and of Routes.way, int64.
+
+    part     of the Lockstep; -1: of sums or values, which leave in every step
+    core     of the part
+    task     that updates its neurons or forms its sums; -1: no work of a core
+    lag      steps of the chip that the part is behind the host
+    member   where its members are in a row of a chip's step
+    n        members of the part
+    begin    ways before those of the part, and of all
+    tree     of the way
+    values   of a message on it; 0 for spikes
+    """
+
+    part: I64
+    core: I64
+    task: I64
+    lag: I64
+    member: I64
+    n: I64
+    begin: I64
+    tree: I64
+    values: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Roads:
+    """Routes, and what their rows stand for.
+
+    link, sink   int64[stop] of the program, or -1; tree its tree
+    flits        int64[stop] of a message there, on a link
+    core         int64[...] the cores in use, by their number among the servers
+    """
+
+    routes: Routes
+    senders: Senders
+    link: I64
+    sink: I64
+    tree: I64
+    flits: I64
+    core: I64
+
+
+def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
+    """Bug for links that wait for each other in a circle."""
+    program = lockstep.program
+    t = program.tables
+    senders = _senders(lockstep, costs)
+    parent = parent_of_node(t)
+    tree = tree_of_node(t, parent), tree_of_sink(t)
+    used = np.isin(tree[0], senders.tree), np.isin(tree[1], senders.tree)
+    server_of_link, order = _ranked(program, used[0], parent)
+    cores = np.unique(np.concatenate([t.sink_core[used[1]].astype(np.int64), senders.core]))
+    servers = np.concatenate(
+        [server_of_link[t.node_link], order + np.searchsorted(cores, t.sink_core)]
+    )
+    n_stops, per = servers.size, np.zeros(t.tree_root.size, np.int64)
+    full, last = per.copy(), per.copy()
+    np.maximum.at(full, senders.tree, senders.values)
+    last[senders.tree] = senders.values  # the last message of sums is the later row
+    sizes = [full] if (full == last).all() else [full, last]
+    tables, flits = zip(*(_stops(program, costs, tree, size, servers) for size in sizes), strict=True)
+    for copy, table in enumerate(tables):
+        table[:, [hot.S_LINK, hot.S_LINK_END, hot.S_SINK, hot.S_SINK_END]] += copy * n_stops
+    nodes, sinks = np.arange(t.node_link.size), np.arange(t.sink_core.size)
+    none = np.full(nodes.size, -1), np.full(sinks.size, -1)
+    way, reach, reached = _ways(program, costs, senders, tree, servers, n_stops, full)
+    routes = Routes(
+        part=_parts(senders, costs, cores),
+        part_way=senders.begin,
+        way=way,
+        reach=reach,
+        reached=reached,
+        stop=np.concatenate(tables),
+        n_links=order,
+        n_cores=cores.size,
+        send=costs.send,
+        in_series=int(costs.in_series),
+    )
+    return Roads(
+        routes,
+        senders,
+        link=np.tile(np.concatenate([t.node_link.astype(np.int64), none[1]]), len(tables)),
+        sink=np.tile(np.concatenate([none[0], sinks]), len(tables)),
+        tree=np.tile(np.concatenate(tree), len(tables)),
+        flits=np.concatenate(flits),
+        core=cores,
+    )
+
+
+def _senders(lockstep: Lockstep, costs: StepCosts) -> Senders:
+    """Sums that were complete when the step began; the host and the neurons; their values."""
+    program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
+    t = program.tables
+    rows: list[tuple[int, ...]] = []  # part, core, task, lag, n
+    trees: list[list[tuple[int, int]]] = []  # tree, values
+    known = ways.core != program.host_core if not costs.with_host else np.ones(ways.part.size, bool)
+    to_host = np.isin(np.arange(t.tree_root.size), _trees_to_host(program))
+    remote = (t.tree_root[t.emit_tree] >= 0) & costs.with_host
+    of_sums, behind = ways_of_sums(program), {0: 0}
+    for layer, lag in zip(parts.layer.tolist(), parts.lag.tolist(), strict=True):
+        behind[layer] = lag
+    linears = [layer.linear for layer in lockstep.layers]
+    before, after = [], []
+    for emit in np.flatnonzero(remote & (t.emit_class != SPIKE)).tolist():
+        tree, kind, n = int(t.emit_tree[emit]), int(t.emit_class[emit]), int(t.emit_n[emit])
+        task = int(t.tree_task[tree])
+        if kind == PARTIAL:
+            layer = linears.index(program.graph.linears[t.task_linear[task]].name)
+            lag, where, worker = behind[layer] + 1 + int(of_sums[task]), before, task
+        elif to_host[tree]:
+            lag, where, worker = int(parts.lag.max()), after, -1
+        else:
+            raise Bug("values from core to core", where=program.task_names[task])
+        per = program.chip.formats[MESSAGES[kind]].values_per_message
+        full = -(-n // per) - 1
+        core = int(t.task_core[task])
+        if full:
+            where.append(((-1, core, worker, lag, full), [(tree, per)]))
+        where.append(((-1, core, worker, lag, 1), [(tree, n - full * per)]))
+    for row, tree in before:
+        rows.append(row)
+        trees.append(tree)
+    for part in range(parts.core.size):
+        about = parts.core[part], parts.task[part], parts.lag[part], parts.size[part]
+        rows.append((part, *map(int, about)))
+        sent = dict.fromkeys(ways.tree[(ways.part == part) & known].tolist())
+        trees.append([(tree, 0) for tree in sent])
+    for row, tree in after:
+        rows.append(row)
+        trees.append(tree)
+    part, core, task_of, lag, n = np.array(rows, np.int64).T.copy()
+    member = np.empty(part.size, np.int64)
+    member[part >= 0] = parts.first[part[part >= 0]]
+    own = part < 0
+    member[own] = int(parts.size.sum()) + np.cumsum(n[own]) - n[own]
+    tree, values = np.array([pair for some in trees for pair in some], np.int64).reshape(-1, 2).T
+    begin = np.concatenate([[0], np.cumsum([len(some) for some in trees])]).astype(np.int64)
+    return Senders(part, core, task_of, lag, member, n, begin, tree.copy(), values.copy())
+
+
+def _trees_to_host(program: Program) -> I64:
+    t = program.tables
+    return np.unique(tree_of_sink(t)[t.task_kind[t.sink_task] == HOST])
+
+
+def _parts(senders: Senders, costs: StepCosts, cores: I64) -> I64:
+    """Neurons take time; the host does not, and sums are formed as neurons would be updated."""
+    table = np.zeros((senders.part.size, 6), np.int64)
+    table[:, hot.P_CORE] = np.searchsorted(cores, senders.core)
+    table[:, hot.P_FIRST], table[:, hot.P_END] = senders.member, senders.member + senders.n
+    neurons = (senders.part >= 0) & (senders.lag > 0)
+    for column, ps in (
+        (hot.P_ACCESS, costs.access), (hot.P_UPDATE, costs.update), (hot.P_FIRE, costs.fire)
+    ):  # fmt: skip
+        table[neurons, column] = ps
+    sums = np.flatnonzero(senders.part < 0)
+    table[sums, hot.P_FIRE] = senders.values[senders.begin[sums]] * costs.access
+    return table
+
+
+def _ranked(program: Program, used: NDArray[np.bool_], parent: I64) -> tuple[I64, int]:
+    """Server of every link: those in use in an order in which none hands on to an earlier one."""
+    link = program.tables.node_link.astype(np.int64)
+    links = np.unique(link[used])
+    number = np.searchsorted(links, link)
+    below = np.flatnonzero(used & (parent >= 0))
+    pairs = np.unique(number[parent[below]] * links.size + number[below])
+    order, ranked = rank(pairs // max(1, links.size), pairs % max(1, links.size), links.size)
+    if ranked < links.size:
+        raise Bug("links that wait for each other in a circle", where=program.graph.model)
+    server = np.full(program.tables.link_kind.size, -1, np.int64)
+    server[links[order]] = np.arange(links.size)
+    return server, links.size
+
+
+def _stops(
+    program: Program, costs: StepCosts, tree: tuple[I64, I64], values: I64, servers: I64
+) -> tuple[I64, I64]:
+    """Of all nodes, then of all sinks: a row of Routes.stop, and flits on the link. values[tree]:
+    of a message, 0 for spikes."""
+    t, chip = program.tables, program.chip
+    n_nodes = t.node_link.size
+    table = np.zeros((servers.size, 8), np.int64)
+    table[:, hot.S_SERVER] = servers
+    kind = t.link_kind[t.node_link]
+    width, flit_ps, hop_ps = (
+        np.array([of(name) for name in LINKS], np.int64)[kind]
+        for of in (
+            lambda name: chip.links[name].flit_bits,
+            lambda name: costs.held.get(name, 0) if name in costs.hop else 0,
+            lambda name: costs.hop.get(name, 0),
+        )
+    )
+    flits = -(-_bits(program, values)[tree[0]] // width)
+    table[:n_nodes, hot.S_HELD] = flits * flit_ps
+    table[:n_nodes, hot.S_ON] = hop_ps + (flits - 1) * flit_ps
+    table[:n_nodes, hot.S_LINK], table[:n_nodes, hot.S_LINK_END] = (
+        t.node_first_child, t.node_last_child
+    )  # fmt: skip
+    table[:n_nodes, hot.S_SINK] = n_nodes + t.node_first_sink.astype(np.int64)
+    table[:n_nodes, hot.S_SINK_END] = n_nodes + t.node_last_sink.astype(np.int64)
+    met, of = t.task_neuron_n[t.sink_task].astype(np.int64), t.task_kind[t.sink_task]
+    spike = costs.receive + -(-met // costs.lanes) * costs.synop
+    table[n_nodes:, hot.S_HELD] = np.where(of == TILE, spike, values[tree[1]] * costs.partial)
+    table[n_nodes:][of == HOST, hot.S_HELD] = 0
+    table[:, hot.S_LEAD] = _leads(program)
+    return table, np.concatenate([flits, np.zeros(t.sink_core.size, np.int64)])
+
+
+def _bits(program: Program, values: I64) -> I64:
+    """Bits of a message, by tree."""
+    t, formats = program.tables, program.chip.formats
+    widths = np.array([program.partial_bits[lin.name] for lin in program.graph.linears], np.int64)
+    spikes = np.array([program.codings[site.name][1] for site in program.graph.sites], np.int64)
+    kind = np.full(t.tree_root.size, SPIKE)
+    kind[t.emit_tree] = t.emit_class
+    found = np.zeros(kind.size, np.int64)
+    for code, each in (
+        (SPIKE, spikes[t.task_site[t.tree_task]]),
+        (PARTIAL, values * widths[t.task_linear[t.tree_task]]),
+        (VALUE, values * formats["value"].payload_bits),
+    ):
+        found[kind == code] = formats[MESSAGES[code]].header_bits + each[kind == code]
+    return found
+
+
+def _leads(program: Program) -> I64:
+    """A stop's first copy, counted from its parent's: sinks come before links."""
+    t = program.tables
+    first, last = t.node_first_sink.astype(np.int64), t.node_last_sink.astype(np.int64)
+    parent, sinks = parent_of_node(t), last - first
+    copies = _below(parent, sinks)
+    before = np.cumsum(copies) - copies
+    under = np.maximum(parent, 0)
+    leads = sinks[under] + before - before[t.node_first_child[under]]
+    own = np.arange(t.sink_core.size)
+    for begin, end in ((first, last), (t.tree_first_local, t.tree_last_local)):
+        held = ranges(begin, end)
+        own[held] = held - np.repeat(begin.astype(np.int64), (end - begin).astype(np.int64))
+    return np.concatenate([np.where(parent < 0, 0, leads), own])
+
+
+def _below(parent: I64, sinks: I64) -> I64:
+    """Sinks at every node and below it."""
+    found = sinks.copy()
+    at, depth = parent.copy(), np.zeros(parent.size, np.int64)
+    while (at >= 0).any():
+        depth += at >= 0
+        at = np.where(at >= 0, parent[at], -1)
+    for level in range(int(depth.max(initial=0)), 0, -1):
+        here = np.flatnonzero(depth == level)
+        np.add.at(found, parent[here], found[here])
+    return found
+
+
+def _ways(
+    program: Program, costs: StepCosts, senders: Senders, tree: tuple[I64, I64], servers: I64,
+    n_stops: int, full: I64,
+) -> tuple[I64, I64, I64]:  # fmt: skip
+    """Routes.way, reach and reached."""
+    t, n_nodes = program.tables, program.tables.node_link.size
+    root, shift = t.tree_root[senders.tree].astype(np.int64), np.zeros(senders.tree.size, np.int64)
+    shift[senders.values != full[senders.tree]] = n_stops  # the shorter, last message of sums
+    some = np.maximum(root, 0)
+    skipped = root >= 0
+    if n_nodes:
+        kinds = np.array([name in costs.hop for name in LINKS])
+        skipped &= ~kinds[t.link_kind[t.node_link[some]]]
+    table = np.zeros((senders.tree.size, 7), np.int64)
+    copies = np.bincount(tree[1], minlength=t.tree_root.size)
+    table[:, hot.W_COPIES] = copies[senders.tree]
+    local = t.tree_first_local.astype(np.int64), t.tree_last_local.astype(np.int64)
+    table[:, hot.W_LOCAL], table[:, hot.W_LOCAL_END] = (
+        n_nodes + of[senders.tree] + shift for of in local
+    )
+    whole = (root >= 0) & ~skipped
+    table[whole, hot.W_LINK] = (root + shift)[whole]
+    table[whole, hot.W_LINK_END] = (root + shift)[whole] + 1
+    for columns, first, last, base in (
+        ((hot.W_LINK, hot.W_LINK_END), t.node_first_child, t.node_last_child, 0),
+        ((hot.W_SINK, hot.W_SINK_END), t.node_first_sink, t.node_last_sink, n_nodes),
+    ):
+        for column, of in zip(columns, (first, last), strict=True):
+            at = root[skipped]
+            table[skipped, column] = base + of[at] + shift[skipped]
+    owner = np.concatenate(tree)
+    left_out = np.zeros(owner.size, bool)
+    left_out[root[skipped]] = True
+    owner = np.where(left_out, t.tree_root.size, owner)
+    by_tree = np.argsort(owner, kind="stable")
+    sizes = np.bincount(owner, minlength=t.tree_root.size + 1)
+    begins = np.cumsum(sizes) - sizes
+    first = begins[senders.tree]
+    n = sizes[senders.tree]
+    reached = servers[by_tree[ranges(first, first + n)]]
+    return table, np.concatenate([[0], np.cumsum(n)]).astype(np.int64), reached
