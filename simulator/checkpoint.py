@@ -90,7 +90,9 @@ class Keeper:
         simulation.pause = pause
         return course
 
-    def save(self, simulation: Simulation | LockstepRun, course: Course, tracer: Tracer | None) -> None:
+    def save(
+        self, simulation: Simulation | LockstepRun, course: Course, tracer: Tracer | None
+    ) -> None:
         """One checkpoint. BadInput where it cannot be written; the one before stands."""
         self._number += 1
         state = carried(simulation)  # hands trace rows on

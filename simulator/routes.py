@@ -111,7 +111,8 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     np.maximum.at(full, senders.tree, senders.values)
     last[senders.tree] = senders.values  # the last message of sums is the later row
     sizes = [full] if (full == last).all() else [full, last]
-    tables, flits = zip(*(_stops(program, costs, tree, size, servers) for size in sizes), strict=True)
+    made = (_stops(program, costs, tree, size, servers, lockstep.met.base) for size in sizes)
+    tables, flits = zip(*made, strict=True)
     for copy, table in enumerate(tables):
         table[:, [hot.S_LINK, hot.S_LINK_END, hot.S_SINK, hot.S_SINK_END]] += copy * n_stops
     nodes, sinks = np.arange(t.node_link.size), np.arange(t.sink_core.size)
@@ -128,6 +129,9 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
         n_cores=cores.size,
         send=costs.send,
         in_series=int(costs.in_series),
+        synop=costs.synop,
+        lanes=costs.lanes,
+        met=lockstep.met.n,
     )
     return Roads(
         routes,
@@ -173,11 +177,9 @@ def _senders(lockstep: Lockstep, costs: StepCosts) -> Senders:
     for row, tree in before:
         rows.append(row)
         trees.append(tree)
-    for part in range(parts.core.size):
-        about = parts.core[part], parts.task[part], parts.lag[part], parts.size[part]
-        rows.append((part, *map(int, about)))
-        sent = dict.fromkeys(ways.tree[(ways.part == part) & known].tolist())
-        trees.append([(tree, 0) for tree in sent])
+    trees += _trees_of_parts(parts.core.size, ways.part[known], ways.tree[known])
+    about = np.stack([np.arange(parts.core.size), parts.core, parts.task, parts.lag, parts.size])
+    rows += map(tuple, about.T.tolist())
     for row, tree in after:
         rows.append(row)
         trees.append(tree)
@@ -189,6 +191,15 @@ def _senders(lockstep: Lockstep, costs: StepCosts) -> Senders:
     tree, values = np.array([pair for some in trees for pair in some], np.int64).reshape(-1, 2).T
     begin = np.concatenate([[0], np.cumsum([len(some) for some in trees])]).astype(np.int64)
     return Senders(part, core, task_of, lag, member, n, begin, tree.copy(), values.copy())
+
+
+def _trees_of_parts(n: int, part: I64, tree: I64) -> list[list[tuple[int, int]]]:
+    """Trees of every part, each once, in their order: (tree, 0)."""
+    _, first = np.unique(np.stack([part, tree]), axis=1, return_index=True)
+    kept = np.sort(first)
+    kept = kept[np.argsort(part[kept], kind="stable")]
+    cuts = np.searchsorted(part[kept], np.arange(1, n))
+    return [[(one, 0) for one in own.tolist()] for own in np.split(tree[kept], cuts)]
 
 
 def _trees_to_host(program: Program) -> I64:
@@ -227,14 +238,20 @@ def _ranked(program: Program, used: NDArray[np.bool_], parent: I64) -> tuple[I64
 
 
 def _stops(
-    program: Program, costs: StepCosts, tree: tuple[I64, I64], values: I64, servers: I64
+    program: Program,
+    costs: StepCosts,
+    tree: tuple[I64, I64],
+    values: I64,
+    servers: I64,
+    lists: I64,
 ) -> tuple[I64, I64]:
     """Of all nodes, then of all sinks: a row of Routes.stop, and flits on the link. values[tree]:
     of a message, 0 for spikes."""
     t, chip = program.tables, program.chip
     n_nodes = t.node_link.size
-    table = np.zeros((servers.size, 8), np.int64)
+    table = np.zeros((servers.size, 9), np.int64)
     table[:, hot.S_SERVER] = servers
+    table[:, hot.S_LIST] = np.concatenate([np.full(n_nodes, hot.NO_LIST), lists])
     kind = t.link_kind[t.node_link]
     width, flit_ps, hop_ps = (
         np.array([of(name) for name in LINKS], np.int64)[kind]
@@ -253,6 +270,7 @@ def _stops(
     table[:n_nodes, hot.S_SINK] = n_nodes + t.node_first_sink.astype(np.int64)
     table[:n_nodes, hot.S_SINK_END] = n_nodes + t.node_last_sink.astype(np.int64)
     met, of = t.task_neuron_n[t.sink_task].astype(np.int64), t.task_kind[t.sink_task]
+    met[lists != hot.NO_LIST] = 0
     spike = costs.receive + -(-met // costs.lanes) * costs.synop
     table[n_nodes:, hot.S_HELD] = np.where(of == TILE, spike, values[tree[1]] * costs.partial)
     table[n_nodes:][of == HOST, hot.S_HELD] = 0

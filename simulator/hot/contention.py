@@ -28,8 +28,10 @@ KEY_BITS = 62
 # link, sinks of the same core
 (W_COPIES, W_LINK, W_LINK_END, W_SINK, W_SINK_END, W_LOCAL, W_LOCAL_END) = range(7)
 # columns of Routes.stop: its server; ps that a message holds it, and from its start until the next
-# stops have it; these (links, sinks); the number of its first copy after that of its parent's
-(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD) = range(8)
+# stops have it; these (links, sinks); the number of its first copy after that of its parent's; of a
+# sink whose synapses are lists, where the numbers met are, less the member (else NO_LIST)
+(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD, S_LIST) = range(9)
+NO_LIST = -1 << 62
 
 
 class Routes(NamedTuple):
@@ -44,20 +46,24 @@ class Routes(NamedTuple):
     way: np.ndarray  # int64[way, 7]
     reach: np.ndarray  # int64[way + 1] where its servers begin in `reached`
     reached: np.ndarray  # int64[...] servers of all its stops
-    stop: np.ndarray  # int64[stop, 8]
+    stop: np.ndarray  # int64[stop, 9]
+    met: np.ndarray  # int32[...] synapses that a message of a member meets, where they are lists
     n_links: int  # servers that are links; then come the cores in use
     n_cores: int
     send: int  # ps of a core for a message
     in_series: int  # 1: a core takes in messages when its own members are done
+    synop: int  # ps of a core for `lanes` synapses of a list
+    lanes: int
 
 
 class Watched(NamedTuple):
-    """When copies left and were served, and at which stop: int64[copies of all steps]; none where
-    nobody asked. `begin` int64[step + 1]: a step's copies."""
+    """When copies left and were served, how long, and at which stop: int64[copies of all steps];
+    none where nobody asked. `begin` int64[step + 1]: a step's copies."""
 
     begin: np.ndarray
     left: np.ndarray
     served: np.ndarray
+    held: np.ndarray
     stop: np.ndarray
 
 
@@ -122,8 +128,9 @@ def hand_on(f, lo, hi, copy, key, keys, filled, at):
 
 
 @inner
-def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
-    """Every core takes its members in order; one that fires sends a message on each way."""
+def leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left):
+    """Every core takes its members in order; one that fires sends a message on each way. who: the
+    member of every copy, where that matters."""
     copy = 0
     for part in range(f.part.shape[0]):
         row = f.part[part]
@@ -148,12 +155,14 @@ def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
                     hand_on(f, way[W_LINK], way[W_LINK_END], others, key, keys, filled, at)
                     if left.size:
                         left[copy] = now
+                    if f.met.size:
+                        who[copy : copy + way[W_COPIES]] = j
                     copy += way[W_COPIES]
         clock[row[P_CORE]] = now
 
 
 @inner
-def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, passed, left, served):  # fmt: skip  # noqa: E501
+def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, who, passed, met, left, served, held):  # fmt: skip  # noqa: E501
     """When the last member and the last message of a step are done; -1 where it lasts longer than
     keys can tell."""
     mask, longest = (np.int64(1) << shift) - 1, np.int64(1) << (KEY_BITS - shift)
@@ -161,7 +170,7 @@ def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at
     for server in range(first.size):
         filled[server] = first[server]
     clock[:] = 0
-    leave(f, fires, active, fired, shift, clock, keys, filled, at, left)
+    leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left)
     end = np.int64(0)
     for core in range(clock.size):
         end = max(end, clock[core])
@@ -179,12 +188,17 @@ def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at
             passed[at[copy]] += 1
             start = max(keys[k] >> shift, free)
             free = start + stop[S_HELD]
+            if stop[S_LIST] != NO_LIST:
+                n = f.met[stop[S_LIST] + who[copy]]
+                free += (n + f.lanes - 1) // f.lanes * f.synop
+                met[0, at[copy]] += n
+                met[1, at[copy]] += (n + f.lanes - 1) // f.lanes
             if server < f.n_links:
                 key = (start + stop[S_ON]) << shift
                 hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
                 hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
             elif served.size:
-                served[copy] = start
+                served[copy], held[copy] = start, free - start
         end = max(end, free)
         if end >= longest:
             return -1
@@ -192,7 +206,7 @@ def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at
 
 
 @threaded
-def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched):
+def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, met, watched):
     """When the last member and the last message of each step are done: int64[step], or -1 where a
     step lasts longer than keys can tell.
 
@@ -201,20 +215,38 @@ def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, watched
     shift           bits that tell the copies of a step apart
     n_stops, n_copies   of the step with most: stops that copies pass, and copies
     passed          int64[worker, stop], counts messages; workers share the steps
+    met             int64[worker, 2, stop], counts synapses of lists that they meet, and how many
+                    times as many as a core has lanes
     """
     ends = np.empty(fires.shape[0], np.int64)
     workers, n_servers = passed.shape[0], f.n_links + f.n_cores
     for worker in prange(workers):
         first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
         clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
+        who = np.empty(n_copies if f.met.size else 0, np.int64)
         keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
         for t in range(worker, fires.shape[0], workers):
             lo = hi = 0
             if watched.begin.size:
                 lo, hi = watched.begin[t], watched.begin[t + 1]
             ends[t] = step(
-                f, fires[t], active[t % max(1, active.shape[0])], fired[t], shift, first, filled,
-                clock, keys, scratch, at, passed[worker], watched.left[lo:hi], watched.served[lo:hi],
+                f,
+                fires[t],
+                active[t % max(1, active.shape[0])],
+                fired[t],
+                shift,
+                first,
+                filled,
+                clock,
+                keys,
+                scratch,
+                at,
+                who,
+                passed[worker],
+                met[worker],
+                watched.left[lo:hi],
+                watched.served[lo:hi],
+                watched.held[lo:hi],
             )
             watched.stop[lo:hi] = at[: hi - lo]
     return ends
