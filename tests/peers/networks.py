@@ -155,12 +155,11 @@ def gesture(path: Path, steps: int, *, leak_decay: int = 0) -> Case:
         stride, out = 1 + (k == 0), kernel.shape[3]
         side = (side - 3) // stride + 1
         nodes.append(
-            nir.Conv2d(None, kernel.transpose(3, 2, 1, 0), stride, 0, 1, 1, np.zeros(out, np.float32))
+            nir.Conv2d(None, kernel.transpose(3, 2, 0, 1), stride, 0, 1, 1, np.zeros(out, np.float32))
         )
         shape = (out, side, side)
         nodes.append(nir.IF(np.ones(shape), np.full(shape, thresholds[k + 1]), np.zeros(shape)))
-    dense = held["dense1"].astype(np.float32)  # rows: y, x, channel
-    dense = dense.reshape(side, side, out, -1).transpose(2, 0, 1, 3).reshape(side * side * out, -1)
+    dense = held["dense1"].astype(np.float32)  # rows: channel, y, x
     n = dense.shape[1]
     nodes += [nir.Flatten({"input": np.array(shape)}, 0, -1), nir.Linear(dense.T.copy())]
     nodes += [nir.IF(np.ones(n), np.full(n, thresholds[5]), np.zeros(n))]
