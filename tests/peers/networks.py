@@ -26,6 +26,9 @@ class Case:
     program: Program
     weights: list[np.ndarray | csr_array]  # [input, neuron] per layer
     spikes: np.ndarray
+    lead: int = (
+        0  # steps of ours before the first of SANA-FE, whose neurons with a bias wait for none
+    )
 
 
 def integers(rng, n_in, n_out, largest=8, density=1.0):
@@ -138,7 +141,7 @@ def scattered(
     side = {"core.neurons": str(per_core)} | (overrides or {})
     chip = load_chip("loihi1", side)
     program = compile_graph(graph, tensors, chip, synapses={"w": lambda: by_neuron})
-    return Case(program, [np.zeros((1, n)), weight], np.zeros((steps, 1), np.uint8))
+    return Case(program, [np.zeros((1, n)), weight], np.zeros((steps + 1, 1), np.uint8), lead=1)
 
 
 def gesture(path: Path, steps: int, *, leak_decay: int = 0) -> Case:
@@ -155,7 +158,9 @@ def gesture(path: Path, steps: int, *, leak_decay: int = 0) -> Case:
         stride, out = 1 + (k == 0), kernel.shape[3]
         side = (side - 3) // stride + 1
         nodes.append(
-            nir.Conv2d(None, kernel.transpose(3, 2, 0, 1), stride, 0, 1, 1, np.zeros(out, np.float32))
+            nir.Conv2d(
+                None, kernel.transpose(3, 2, 0, 1), stride, 0, 1, 1, np.zeros(out, np.float32)
+            )
         )
         shape = (out, side, side)
         nodes.append(nir.IF(np.ones(shape), np.full(shape, thresholds[k + 1]), np.zeros(shape)))
@@ -181,7 +186,7 @@ def gesture(path: Path, steps: int, *, leak_decay: int = 0) -> Case:
         synapses={name: lambda m=m: m for name, m in synapses.items()},
     )  # fmt: skip
     weights = [np.zeros((1, 1024)), *(stored(program, lin) for lin in program.graph.linears[1:])]
-    return Case(program, weights, np.zeros((steps, 1), np.uint8))
+    return Case(program, weights, np.zeros((steps + 1, 1), np.uint8), lead=1)
 
 
 def in_fixed_point(graph: Graph, tensors, decay: int):
@@ -191,7 +196,10 @@ def in_fixed_point(graph: Graph, tensors, decay: int):
         if isinstance(stage, Population):
             bias = graph.linear(stage.linear).parts[0].bias
             own = dict(zip(NEURONS[stage.neuron].parameters, stage.parameters, strict=True))
-            values = {"du": torch.full((stage.n,), 4095.0), "dv": torch.full((stage.n,), decay * 1.0)}
+            values = {
+                "du": torch.full((stage.n,), 4095.0),
+                "dv": torch.full((stage.n,), decay * 1.0),
+            }
             values |= {"bias": 64 * tensors[bias], "vth": tensors[own["v_threshold"]]}
             tensors |= {f"{stage.name}.{key}": value for key, value in values.items()}
             tensors[bias] = torch.zeros(stage.n)

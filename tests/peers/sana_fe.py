@@ -14,7 +14,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,14 @@ COSTS = StepCosts(
 )  # fmt: skip
 
 
+def gesture_file() -> Path:
+    """Weights, thresholds and one input of the DVS gesture network, in SANA-FE's package."""
+    (found,) = PYTHON.parent.parent.glob(
+        "lib/python*/site-packages/sanafe/examples/dvs_challenge.npz"
+    )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Priced:
     """Our counts per step, as SANA-FE counts and prices them: int64[step]."""
@@ -57,6 +65,10 @@ class Priced:
     synapse_fj: np.ndarray
     soma_fj: np.ndarray
     network_fj: np.ndarray
+
+    def after(self, lead: int) -> "Priced":
+        """Without the first steps."""
+        return Priced(*(getattr(self, f.name)[lead:] for f in fields(self)))
 
     @property
     def energy_fj(self) -> np.ndarray:
