@@ -3,8 +3,8 @@
 Spikes are an expectation: channels times the spikes per channel that the mapping looked at
 (Program.statistics). A router's experts are taken to be chosen alike often. All else is fixed by
 the program. KV rings are taken as full. Under barrier sync neurons update in every step of the
-longest way of a token, or, where spikes of the next one follow before the last have arrived, once:
-networks of spiking neurons have steps for tokens.
+longest way of a token. Networks of spiking neurons have steps for tokens, and take one per barrier:
+they go in lock step, without markers.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ from compiler.conditions import conditions, shares
 from compiler.expected_arrays import Reads, expected_reads
 from compiler.longest import longest_ways
 from compiler.program import MARKER, SPIKE, TILE, Program
+from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
 
@@ -46,7 +47,8 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
         (tree[spiking], SPIKE),
         _whole(t.emit_n[spiking] * rates[sites[spiking]] * share[spiking] * TOKENS),
     )
-    np.add.at(sent, (tree[spiking], MARKER), _whole(share[spiking] * TOKENS))
+    if not in_lockstep(program):
+        np.add.at(sent, (tree[spiking], MARKER), _whole(share[spiking] * TOKENS))
     per = np.array([program.chip.formats[name].values_per_message for name in MESSAGES])
     messages = -(-t.emit_n[~spiking].astype(np.int64) // per[t.emit_class[~spiking]])
     np.add.at(
@@ -59,7 +61,7 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     got[local] *= counted_here  # sums and values that stay on a core are no delivery
     sent[t.tree_root < 0] = 0
 
-    fed = (t.task_kind[t.sink_task] == TILE) & (got[:, MARKER] > 0)
+    fed = (t.task_kind[t.sink_task] == TILE) & (facts.message[owner] == SPIKE)
     rows = got[:, SPIKE]
     if program.chip.abilities.row_buffer:
         rows = _whole(facts.n * active[t.task_site[t.tree_task]] * tree_share * TOKENS)[owner]
@@ -70,7 +72,7 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
     kept = np.where(t.task_window > 0, t.task_window / np.maximum(t.task_period, 1), 0)
     updates = fired
     if program.chip.sync == "barrier":
-        steps = 1.0 if program.graph.takes_spikes else expected_steps(program, facts)
+        steps = 1.0 if in_lockstep(program) else expected_steps(program, facts)
         updates = np.full(n_tasks, round(steps * TOKENS))
     arrays = array_reads(program)
     return Snapshot(
@@ -103,15 +105,23 @@ def array_reads(program: Program) -> Reads:
     return expected_reads(program, np.where(dense, np.nan, mean))
 
 
+def in_lockstep(program: Program, sync: Sync | None = None) -> bool:
+    """Whether a step of the network is one of the chip. sync: None for the target's."""
+    return program.graph.takes_spikes and (sync or program.chip.sync) == "barrier"
+
+
 def expected_steps(program: Program, facts: TreeFacts) -> float:
     """Steps of a token under barrier sync: messages are taken in one step after they were sent,
-    tasks act one later, and every further symbol of a train takes one more."""
+    tasks act one later, and every further symbol of a train takes one more. In lock step neurons
+    use in one step what was sent in the last."""
     t = program.tables
     symbols = _by_site(program, "symbols")[t.task_site[t.tree_task]]
     spikes = (facts.message == SPIKE) | (facts.message == MARKER)
-    delay = 2 + np.where(spikes, symbols - 1, 0)
+    delay = (2 + np.where(spikes, symbols - 1, 0))[tree_of_sink(t)]
+    if in_lockstep(program):
+        delay = (spikes[tree_of_sink(t)] | (facts.tree_of_sink >= 0)).astype(np.float64)
     nothing = np.zeros(t.task_core.size), np.zeros(t.sink_core.size)
-    return float(longest_ways(program, *nothing, delay[tree_of_sink(t)]).max())
+    return float(longest_ways(program, *nothing, delay).max())
 
 
 def values_sent(program: Program) -> I64:

@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from compiler.accounting import Snapshot, TreeFacts, flits_per_link
 from compiler.audit.trees import node_of_sink, parent_of_node, tree_of_node, tree_of_sink
-from compiler.expected import TOKENS, array_reads, expected_steps, shares_of, values_sent
+from compiler.expected import (
+    TOKENS,
+    array_reads,
+    expected_steps,
+    in_lockstep,
+    shares_of,
+    values_sent,
+)
 from compiler.longest import longest_ways
 from compiler.program import HOST, MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.events import KINDS, LINKS
@@ -42,6 +49,10 @@ def pace(program: Program, facts: TreeFacts, seen: Snapshot) -> Pace:
     barrier = program.chip.sync == "barrier"
     updates = update_ps(program)
     own = t.task_ps - updates * barrier + t.task_ring_ps * (seen.task_ring / TOKENS)
+    if in_lockstep(program):  # what a tile's own core has need not be summed up to be sent
+        sends = np.zeros(t.task_core.size, bool)
+        sends[t.tree_task[(facts.message == PARTIAL) & (t.tree_root >= 0)]] = True
+        own = np.where((t.task_kind == TILE) & ~sends, 0, own)
     works = np.where(t.task_kind == HOST, 0, own + array_reads(program).ps)
     served = _service_ps(program, facts, seen)
     task_share, tree_share = shares_of(program)
@@ -63,7 +74,7 @@ def pace(program: Program, facts: TreeFacts, seen: Snapshot) -> Pace:
         updated = np.bincount(t.task_core, updates, n_cores)
         longest += steps * float(updated.max() + barrier_ps)
     busiest = float(max(core_ps[:-1].max(), link_ps.max()))
-    if barrier and program.graph.takes_spikes:  # a step of the network is one of the chip
+    if in_lockstep(program):  # a step of the network is one of the chip
         busiest = float(max((core_ps + updated)[:-1].max(), link_ps.max())) + barrier_ps
     return Pace(_f64(core_ps[:-1]), _f64(link_ps), busiest, max(longest, busiest), steps)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.expected import in_lockstep
 from compiler.graph import feeds
 from compiler.operations import operations
 from compiler.program import Program
@@ -20,17 +21,17 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput, Usage
 from kernels.coding import density
 from simulator.analog import analog_error, exact
-from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with
+from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with, placed
 from simulator.checkpoint import resume as resumed
 from simulator.drive import Trajectory
-from simulator.phases import UNDER_WAY, Progress
-from simulator.ran import Ran, in_lockstep, simulated, stepped
+from simulator.phases import Progress
+from simulator.ran import Ran, simulated, stepped
 from simulator.reference import compare, numbers_of
-from simulator.result import AnalogError, Phase, Run, SiteActivity
+from simulator.result import AnalogError, Run, SiteActivity
 from simulator.run_folder import write_run
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
-from simulator.workload import Workload
+from simulator.workload import Workload, again
 
 RUNS = Path("runs")
 
@@ -67,7 +68,7 @@ def simulate(
     if slots is not None and in_lockstep(program, sync):
         what = "in lock step a core takes one step at a time: there are no slots to choose"
         raise Usage(what, where="--slots", fix="leave it out, or --sync dataflow")
-    _check_input(program, spikes, prompt, tokens, workload, check or checkpoint_every is not None)
+    _check_input(program, spikes, prompt, tokens, workload, check)
     if workload is not None:
         prompt, tokens, spikes = _stand_ins(program, workload)
     job = Job(
@@ -78,6 +79,7 @@ def simulate(
         prompt=() if spikes is not None else _prompt(program, prompt),
         tokens=0 if spikes is not None else _wanted(program, tokens),
         spikes=None if spikes is None else checked(spikes, program.graph),
+        workload=workload and workload.asked,
         slots=slots,
         sync=sync,
         tracing=(trace if isinstance(trace, Tracing) else Tracing()) if trace else None,
@@ -85,10 +87,10 @@ def simulate(
     )
     folder = out or next_folder(program.graph.model, program.chip.name)
     if checkpoint_every is None:
-        return _run(program, job, folder, progress, began, workload=workload)
+        return _run(program, job, folder, progress, began, workload)
     keeper = begin(folder, job)
     with alone(keeper):
-        return _run(program, job, keeper.folder, progress, began, keeper)
+        return _run(program, job, keeper.folder, progress, began, workload, keeper)
 
 
 def resume(
@@ -116,7 +118,9 @@ def resume(
                 raise BadInput("nobody said where its program lies", where=str(folder))
             program = Program.read(Path(job.program))
         check_program(job, program, job.program)
-        return _run(program, job, keeper.folder, progress, began, keeper)
+        with placed(keeper.where / "job"):
+            workload = None if job.workload is None else again(program, job.workload)
+        return _run(program, job, keeper.folder, progress, began, workload, keeper)
 
 
 def _run(
@@ -125,8 +129,8 @@ def _run(
     folder: Path,
     progress: Progress | None,
     began: float,
+    workload: Workload | None,
     keeper: Keeper | None = None,
-    workload: Workload | None = None,
 ) -> Run:
     """From the beginning, or from the keeper's last checkpoint, to a finished folder."""
     report = progress or (lambda step, done, total: None)
@@ -157,17 +161,15 @@ def _check_input(
     prompt: bytes | str | Sequence[int] | None,
     tokens: int | None,
     workload: Workload | None,
-    more: bool,
+    check: bool,
 ) -> None:
     """A program runs with its weights, or with counts. A network of spiking neurons takes spikes
     and nothing else; a language model takes text."""
     name = program.graph.model
     if workload is not None:
-        if more or not (spikes is prompt is tokens is None):
-            what = (
-                f"the workload {workload.name} has counts, no text, spikes, values or checkpoints"
-            )
-            where = "--prompt, --spikes, --check, --checkpoint-every"
+        if check or not (spikes is prompt is tokens is None):
+            what = f"the workload {workload.name} has counts, no text, spikes or values"
+            where = "--prompt, --spikes, --check"
             raise Usage(what, where=where, fix="leave them out")
         return
     if not program.has_weights:

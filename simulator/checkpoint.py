@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.activity import Activity
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, SpikeloomError
@@ -37,7 +38,7 @@ from simulator.phases import Course
 from simulator.run_folder import UNDER_WAY, finished
 from simulator.tracing import Tracer, Tracing
 
-FORMAT: Final = "spikeloom-checkpoint-1"
+FORMAT: Final = "spikeloom-under-way-1"
 _AGAIN: Final = "remove the folder and run sbsim run again"
 
 
@@ -52,6 +53,7 @@ class Job:
     prompt: tuple[int, ...]
     tokens: int
     spikes: NDArray[np.uint8] | None
+    workload: dict[str, Any] | None  # as simulator.workload.again takes it
     slots: int | None
     sync: Sync | None
     tracing: Tracing | None
@@ -189,7 +191,7 @@ def resume(folder: Path) -> Keeper:
             "no run under way here", where=str(folder), fix="sbsim run --checkpoint-every 60"
         )
     with placed(path):
-        own = read_frozen(path, FORMAT, {}, _AGAIN)
+        own = read_frozen(path, FORMAT, {Activity.__name__: Activity}, _AGAIN)
         tracing = own.pop("tracing")
         job = Job(**own, tracing=tracing and Tracing(**tracing))
         for name in job.made_with.keys() | (now := made_with()).keys():

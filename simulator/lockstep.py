@@ -8,6 +8,7 @@ message passes which link is another question (simulator.step_time).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,9 @@ from compiler.graph import Linear, Population, SpikeInput
 from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import Unsupported
 from kernels.neurons import NEURONS
+from simulator.helpers import Helpers
 from simulator.hot import lockstep as hot
-from simulator.hot.lockstep import Chain, run_chain
+from simulator.hot.lockstep import Chain, count, list_spikes, run_block
 from simulator.lags import lags
 from simulator.listed import by_input, joined
 from simulator.met import Met, met_of
@@ -30,6 +32,8 @@ I64 = NDArray[np.int64]
 BLOCK = 256
 """Most neurons that are computed together: their weights stay in a cache, and threads share
 blocks."""
+WORTH = 100_000_000
+"""Synapses times steps that take several threads less time than one."""
 
 SOME = 64
 """Synapses of an input in a block, where they are lists."""
@@ -110,6 +114,7 @@ class Lockstep:
 
     program: Program
     values: bool = True  # without: only for spikes that are known
+    helpers: Helpers = field(default_factory=Helpers)
     layers: tuple[Population, ...] = field(init=False)
     parts: Parts = field(init=False)
     ways: Ways = field(init=False)
@@ -143,10 +148,20 @@ class Lockstep:
         sums = np.zeros((n_steps if keep_sums else 1, chain.bias.size), np.int64)
         outputs = np.empty((n_steps, last), np.float32)
         fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
-        run_chain(
-            chain, self.v, self.i, raster, busy, outputs, fired, active,
-            np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64), sums,
-        )  # fmt: skip
+        listed = np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64)
+        worth = n_steps * (chain.weight.size + chain.list_value.size) >= WORTH
+        for first, end in pairwise(chain.layer.tolist()):
+            inputs = int(chain.block[first, hot.B_INPUT])
+            list_spikes(raster[:, inputs : inputs + int(chain.block[first, hot.B_PRE])], *listed)
+
+            def work(part: int, first: int = first) -> None:
+                about = raster, busy, outputs, *listed, sums
+                run_block(chain, first + part, self.v, self.i, *about)
+
+            self.helpers.share(work, end - first, worth)
+        count(chain, raster, fired)
+        if keep_busy:
+            count(chain, busy, active)
         if chain.block[-1, hot.B_KIND] & (hot.FIRES | hot.LOIHI):
             outputs[:] = raster[:, -last:]
         return Steps(raster, busy, outputs, fired, active, sums[: keep_sums * n_steps])
@@ -198,7 +213,7 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
             tasks = np.flatnonzero(t.task_gathers == stages.index(layer))
             lo, n = t.task_neuron_lo[tasks], t.task_neuron_n[tasks]
             blocks = sorted(
-                zip(lo.tolist(), (lo + n).tolist(), t.task_core[tasks].tolist(), tasks.tolist())
+                zip(*(x.tolist() for x in (lo, lo + n, t.task_core[tasks], tasks)), strict=True)
             )
         cuts = np.unique(emits[emits[:, 0] == k, 1:3])
         for lo, hi, core, task in blocks:

@@ -25,7 +25,7 @@ from simulator.drive import Rows, Trajectory
 from simulator.hot import contention as hot
 from simulator.lockstep import Lockstep, Steps
 from simulator.phases import Course, Progress
-from simulator.routes import StepCosts
+from simulator.senders import StepCosts
 from simulator.step_time import Contention, step_costs
 from simulator.step_trace import step_rows
 from simulator.workload import Workload

@@ -90,8 +90,3 @@ def stepped(
         events={"events": run.events, "busiest_core_ps": int(run.busy_ps()[: run.n_cores].max())},
         converted=(0, 0),
     )
-
-
-def in_lockstep(program: Program, sync: Sync | None) -> bool:
-    """Spiking neurons under barrier sync: a step of the network is one of the chip."""
-    return program.graph.takes_spikes and (sync or program.chip.sync) == "barrier"

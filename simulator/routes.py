@@ -1,9 +1,5 @@
-"""A program's spikes, sums and values as messages of steps: who sends, and where they go.
-
-What simulator.hot.contention takes. Besides the parts of populations (simulator.lockstep) there are
-senders of what leaves in every step: a tile whose sums go to neurons on another core, and neurons
-that hand their membranes to the host. A sum is like a neuron that always fires.
-"""
+"""The ways of a program's messages over links and into cores, as simulator.hot.contention takes
+them."""
 
 from dataclasses import dataclass
 
@@ -17,62 +13,10 @@ from hw_models.events import LINKS, MESSAGES
 from simulator.hot import contention as hot
 from simulator.hot.contention import Routes
 from simulator.hot.noc import rank
-from simulator.lags import ways_of_sums
 from simulator.lockstep import Lockstep
+from simulator.senders import Senders, StepCosts, part_table, senders_of
 
 I64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class StepCosts:
-    """ps: per neuron and step, per neuron with something to do, per spike, message sent, message
-    received, synop; per crossing of a link of each kind how long it is held by a flit and how long
-    a message's first flit is on its way; per partial sum; per barrier.
-
-    lanes: synops at once. Links of kinds without a hop take no time. with_host: messages to the
-    host are waited for as well. in_series: a core takes in messages when its neurons are done, not
-    beside them.
-    """
-
-    access: int
-    update: int
-    fire: int
-    send: int
-    receive: int
-    synop: int
-    held: dict[str, int]
-    hop: dict[str, int]
-    barrier: int
-    partial: int = 0
-    lanes: int = 1
-    with_host: bool = False
-    in_series: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Senders:
-    """Rows of Routes.part and of Routes.way, int64.
-
-    part     of the Lockstep; -1: of sums or values, which leave in every step
-    core     of the part
-    task     that updates its neurons or forms its sums; -1: no work of a core
-    lag      steps of the chip that the part is behind the host
-    member   where its members are in a row of a chip's step
-    n        members of the part
-    begin    ways before those of the part, and of all
-    tree     of the way
-    values   of a message on it; 0 for spikes
-    """
-
-    part: I64
-    core: I64
-    task: I64
-    lag: I64
-    member: I64
-    n: I64
-    begin: I64
-    tree: I64
-    values: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +41,7 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     """Bug for links that wait for each other in a circle."""
     program = lockstep.program
     t = program.tables
-    senders = _senders(lockstep, costs)
+    senders = senders_of(lockstep, costs)
     parent = parent_of_node(t)
     tree = tree_of_node(t, parent), tree_of_sink(t)
     used = np.isin(tree[0], senders.tree), np.isin(tree[1], senders.tree)
@@ -119,7 +63,7 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     none = np.full(nodes.size, -1), np.full(sinks.size, -1)
     way, reach, reached = _ways(program, costs, senders, tree, servers, n_stops, full)
     routes = Routes(
-        part=_parts(senders, costs, cores),
+        part=part_table(senders, costs, cores),
         part_way=senders.begin,
         way=way,
         reach=reach,
@@ -142,84 +86,6 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
         flits=np.concatenate(flits),
         core=cores,
     )
-
-
-def _senders(lockstep: Lockstep, costs: StepCosts) -> Senders:
-    """Sums that were complete when the step began; the host and the neurons; their values."""
-    program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
-    t = program.tables
-    rows: list[tuple[int, ...]] = []  # part, core, task, lag, n
-    trees: list[list[tuple[int, int]]] = []  # tree, values
-    known = ways.core != program.host_core if not costs.with_host else np.ones(ways.part.size, bool)
-    to_host = np.isin(np.arange(t.tree_root.size), _trees_to_host(program))
-    remote = (t.tree_root[t.emit_tree] >= 0) & costs.with_host
-    of_sums, behind = ways_of_sums(program), {0: 0}
-    for layer, lag in zip(parts.layer.tolist(), parts.lag.tolist(), strict=True):
-        behind[layer] = lag
-    linears = [layer.linear for layer in lockstep.layers]
-    before, after = [], []
-    for emit in np.flatnonzero(remote & (t.emit_class != SPIKE)).tolist():
-        tree, kind, n = int(t.emit_tree[emit]), int(t.emit_class[emit]), int(t.emit_n[emit])
-        task = int(t.tree_task[tree])
-        if kind == PARTIAL:
-            layer = linears.index(program.graph.linears[t.task_linear[task]].name)
-            lag, where, worker = behind[layer] + 1 + int(of_sums[task]), before, task
-        elif to_host[tree]:
-            lag, where, worker = int(parts.lag.max()), after, -1
-        else:
-            raise Bug("values from core to core", where=program.task_names[task])
-        per = program.chip.formats[MESSAGES[kind]].values_per_message
-        full = -(-n // per) - 1
-        core = int(t.task_core[task])
-        if full:
-            where.append(((-1, core, worker, lag, full), [(tree, per)]))
-        where.append(((-1, core, worker, lag, 1), [(tree, n - full * per)]))
-    for row, tree in before:
-        rows.append(row)
-        trees.append(tree)
-    trees += _trees_of_parts(parts.core.size, ways.part[known], ways.tree[known])
-    about = np.stack([np.arange(parts.core.size), parts.core, parts.task, parts.lag, parts.size])
-    rows += map(tuple, about.T.tolist())
-    for row, tree in after:
-        rows.append(row)
-        trees.append(tree)
-    part, core, task_of, lag, n = np.array(rows, np.int64).T.copy()
-    member = np.empty(part.size, np.int64)
-    member[part >= 0] = parts.first[part[part >= 0]]
-    own = part < 0
-    member[own] = int(parts.size.sum()) + np.cumsum(n[own]) - n[own]
-    tree, values = np.array([pair for some in trees for pair in some], np.int64).reshape(-1, 2).T
-    begin = np.concatenate([[0], np.cumsum([len(some) for some in trees])]).astype(np.int64)
-    return Senders(part, core, task_of, lag, member, n, begin, tree.copy(), values.copy())
-
-
-def _trees_of_parts(n: int, part: I64, tree: I64) -> list[list[tuple[int, int]]]:
-    """Trees of every part, each once, in their order: (tree, 0)."""
-    _, first = np.unique(np.stack([part, tree]), axis=1, return_index=True)
-    kept = np.sort(first)
-    kept = kept[np.argsort(part[kept], kind="stable")]
-    cuts = np.searchsorted(part[kept], np.arange(1, n))
-    return [[(one, 0) for one in own.tolist()] for own in np.split(tree[kept], cuts)]
-
-
-def _trees_to_host(program: Program) -> I64:
-    t = program.tables
-    return np.unique(tree_of_sink(t)[t.task_kind[t.sink_task] == HOST])
-
-
-def _parts(senders: Senders, costs: StepCosts, cores: I64) -> I64:
-    """Neurons take time; the host does not, and sums are formed as neurons would be updated."""
-    table = np.zeros((senders.part.size, 6), np.int64)
-    table[:, hot.P_CORE] = np.searchsorted(cores, senders.core)
-    table[:, hot.P_FIRST], table[:, hot.P_END] = senders.member, senders.member + senders.n
-    neurons = (senders.part >= 0) & (senders.lag > 0)
-    for column, ps in (
-        (hot.P_ACCESS, costs.access), (hot.P_UPDATE, costs.update), (hot.P_FIRE, costs.fire)
-    ):  # fmt: skip
-        table[neurons, column] = ps
-    sums = np.flatnonzero(senders.part < 0)
-    table[sums, hot.P_FIRE] = senders.values[senders.begin[sums]] * costs.access
-    return table
 
 
 def _ranked(program: Program, used: NDArray[np.bool_], parent: I64) -> tuple[I64, int]:

@@ -88,7 +88,7 @@ def _check_messages(
     _hold("message", tree >= 0, tree < len(fixed.tree), kind >= 0, kind < len(MESSAGES))
     _hold("message", token >= 0, token < started, rows[:, h.M_TIMES] >= 0, rows[:, h.M_REFS] > 0)
     value, store = rows[:, h.M_VALUE], rows[:, h.M_STORE]
-    sums = kind == h.PARTIAL
+    sums = (kind == h.PARTIAL) & bool(fixed.service[h.VALUES])  # counts alone leave none
     _hold("message", (store >= 0) == sums, store < len(stores), stores[store[sums]])
     _hold("message", np.unique(store[sums]).size == sums.sum() == stores.sum())
     _hold("message", value[sums] >= 0, value[sums] <= state.values.shape[1])

@@ -16,7 +16,6 @@ not waited for.
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,9 +26,15 @@ from simulator.hot import contention as hot
 from simulator.hot.contention import KEY_BITS, Watched, step_ends
 from simulator.hot.met import deliveries
 from simulator.lockstep import Lockstep, Steps
-from simulator.routes import Roads, StepCosts, roads_of
+from simulator.routes import Roads, roads_of
+from simulator.senders import StepCosts
 
 I64 = NDArray[np.int64]
+
+PARTS = 8
+"""Of all steps: the last ones to be taken are small beside the whole."""
+WORTH = 200_000
+"""Messages at links and cores that take several threads less time than one."""
 
 _NONE = np.zeros(0, np.int64)
 NOT_WATCHED = Watched(_NONE, _NONE, _NONE, _NONE, _NONE)
@@ -200,13 +205,18 @@ class Contention:
         if watch:
             begin = np.concatenate([[0], np.cumsum(copies)]).astype(np.int64)
             watched = Watched(begin, *(np.zeros(int(begin[-1]), np.int64) for _ in range(4)))
-        workers = max(1, min(numba.get_num_threads(), len(fires)))
-        passed = np.zeros((workers, self.passed.size), np.int64)
-        met = np.zeros((workers, *self.met.shape), np.int64)
-        ends = step_ends(
-            routes, fires, fires[:1] if active is None else active, fired, shift,
-            int(stops.max(initial=1)), most, passed, met, watched,
-        )  # fmt: skip
+        ends, parts = np.empty(len(fires), np.int64), max(1, min(PARTS, len(fires)))
+        passed = np.zeros((parts, self.passed.size), np.int64)
+        met = np.zeros((parts, *self.met.shape), np.int64)
+
+        def work(part: int) -> None:
+            step_ends(
+                routes, np.arange(part, len(fires), parts), fires,
+                fires[:1] if active is None else active, fired, shift,
+                int(stops.max(initial=1)), most, ends, passed[part], met[part], watched,
+            )  # fmt: skip
+
+        self.lockstep.helpers.share(work, parts, int(stops.sum()) >= WORTH)
         self.passed += passed.sum(0)
         self.met += met.sum(0)
         if (ends < 0).any():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ class Workload:
     """Where counts come from, and of how many tokens.
 
     prompt, tokens: as of a functional run: tokens prefilled, and tokens sampled (of steps of
-    spikes: 0, and the steps); counts(site, token); chosen(router, token): experts
+    spikes: 0, and the steps); counts(site, token); chosen(router, token): experts; asked: plain
+    values that `again` makes it from
     """
 
     name: Literal["replay", "profile"]
@@ -42,6 +43,12 @@ class Workload:
     tokens: int
     counts: Callable[[str, int], Counts]
     chosen: Callable[[Router, int], tuple[int, ...]]
+    asked: dict[str, Any]
+
+
+def again(program: Program, asked: dict[str, Any]) -> Workload:
+    """The workload that was asked for; raises as it did."""
+    return replay(program, **asked) if "activity" in asked else profile(program, **asked)
 
 
 def replay(program: Program, activity: Activity, where: str = "an activity") -> Workload:
@@ -76,7 +83,8 @@ def replay(program: Program, activity: Activity, where: str = "an activity") -> 
 
     prompt, tokens = (0, most) if spiking else (first + 1, most - first)
     origin = f"counts of sha256 {_digest(activity)}"
-    return Workload("replay", origin, prompt, tokens, counts, _no_experts)
+    asked = {"activity": activity, "where": where}
+    return Workload("replay", origin, prompt, tokens, counts, _no_experts, asked)
 
 
 def _no_experts(router: Router, token: int) -> tuple[int, ...]:
@@ -152,7 +160,8 @@ def profile(
         return tuple(rng.choice(router.n, router.top_k, replace=False).tolist())
 
     origin = f"drawn with seed {seed}: {program.statistics['origin']}"
-    return Workload("profile", origin, prompt, tokens, counts, chosen_experts)
+    asked = {"seed": seed, "prompt": None if spiking else prompt, "tokens": tokens}
+    return Workload("profile", origin, prompt, tokens, counts, chosen_experts, asked)
 
 
 def chosen(

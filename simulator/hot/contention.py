@@ -8,15 +8,14 @@ event queue ordered by (time, message), to the picosecond.
 A message has a number for every core that it goes to. Over links that several of its copies share
 the first of these passes, and where the way forks the others set out.
 
-A step begins at rest, so that steps are independent of each other: threads take every nth.
+A step begins at rest, so that steps are independent of each other: threads may take some each.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
-from simulator.hot.jit import inner, threaded
+from simulator.hot.jit import inner, released
 
 KEY_BITS = 62
 """Of a key: time << some bits | number of the copy in the step."""
@@ -162,7 +161,10 @@ def leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left):
 
 
 @inner
-def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, who, passed, met, left, served, held):  # fmt: skip  # noqa: E501
+def step(
+    f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, who, passed, met, left,
+    served, held, ended,
+):  # fmt: skip
     """When the last member and the last message of a step are done; -1 where it lasts longer than
     keys can tell."""
     mask, longest = (np.int64(1) << shift) - 1, np.int64(1) << (KEY_BITS - shift)
@@ -198,55 +200,39 @@ def step(f, fires, active, fired, shift, first, filled, clock, keys, scratch, at
                 hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
                 hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
             elif served.size:
-                served[copy], held[copy] = start, free - start
+                served[copy], held[copy], ended[copy] = start, free - start, at[copy]
         end = max(end, free)
         if end >= longest:
             return -1
     return end
 
 
-@threaded
-def step_ends(f, fires, active, fired, shift, n_stops, n_copies, passed, met, watched):
-    """When the last member and the last message of each step are done: int64[step], or -1 where a
-    step lasts longer than keys can tell.
+@released
+def step_ends(f, steps, fires, active, fired, shift, n_stops, n_copies, ends, passed, met, watched):
+    """When the last member and the last message of each step are done: ends int64[step], or -1
+    where a step lasts longer than keys can tell.
 
-    fires, active   uint8[step, member]; active: who has something to do, no rows where that is free
+    steps           those to take, int64[...]
+    fires, active   uint8[step, member]; active: who has something to do, any row where that is free
     fired           int64[step, part] how many fire
     shift           bits that tell the copies of a step apart
     n_stops, n_copies   of the step with most: stops that copies pass, and copies
-    passed          int64[worker, stop], counts messages; workers share the steps
-    met             int64[worker, 2, stop], counts synapses of lists that they meet, and how many
-                    times as many as a core has lanes
+    passed          int64[stop], counts messages
+    met             int64[2, stop], counts synapses of lists that they meet, and how many times as
+                    many as a core has lanes
     """
-    ends = np.empty(fires.shape[0], np.int64)
-    workers, n_servers = passed.shape[0], f.n_links + f.n_cores
-    for worker in prange(workers):
-        first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
-        clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
-        who = np.empty(n_copies if f.met.size else 0, np.int64)
-        keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
-        for t in range(worker, fires.shape[0], workers):
-            lo = hi = 0
-            if watched.begin.size:
-                lo, hi = watched.begin[t], watched.begin[t + 1]
-            ends[t] = step(
-                f,
-                fires[t],
-                active[t % max(1, active.shape[0])],
-                fired[t],
-                shift,
-                first,
-                filled,
-                clock,
-                keys,
-                scratch,
-                at,
-                who,
-                passed[worker],
-                met[worker],
-                watched.left[lo:hi],
-                watched.served[lo:hi],
-                watched.held[lo:hi],
-            )
-            watched.stop[lo:hi] = at[: hi - lo]
-    return ends
+    n_servers = f.n_links + f.n_cores
+    first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
+    clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
+    who = np.empty(n_copies if f.met.size else 0, np.int64)
+    keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
+    for t in steps:
+        lo = hi = 0
+        if watched.begin.size:
+            lo, hi = watched.begin[t], watched.begin[t + 1]
+        left, served, ended = watched.left[lo:hi], watched.served[lo:hi], watched.stop[lo:hi]
+        held = watched.held[lo:hi]
+        ends[t] = step(
+            f, fires[t], active[t % active.shape[0]], fired[t], shift, first, filled, clock,
+            keys, scratch, at, who, passed, met, left, served, held, ended,
+        )  # fmt: skip

@@ -29,12 +29,15 @@ class Cache(FunctionCache):
         return *super()._index_key(sig, codegen), SOURCES
 
 
-def entry(kernel, parallel=False):
+def entry(kernel, **options):
     """Compile on the first call, or take what an earlier process compiled."""
-    dispatcher = njit(error_model="numpy", parallel=parallel)(kernel)
+    dispatcher = njit(error_model="numpy", **options)(kernel)
     dispatcher._cache = Cache(kernel)
     return dispatcher
 
 
 threaded = partial(entry, parallel=True)
 """An entry whose prange runs on as many threads as numba.set_num_threads says."""
+
+released = partial(entry, nogil=True)
+"""An entry that lets other threads of Python run meanwhile."""

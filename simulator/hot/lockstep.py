@@ -12,9 +12,8 @@ block each, and no result depends on how many there are.
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
-from simulator.hot.jit import inner, threaded
+from simulator.hot.jit import entry, inner, released
 
 GROUP = 128
 
@@ -183,21 +182,39 @@ def find_active(f, block, fed, v, i, active):
         active[j] = fed[j - first if fed.size > 1 else 0] or held or f.bias[j] != 0
 
 
-@inner
+@entry
 def count(f, ones, found):
-    """found[part] = ones among its neurons."""
-    for part in range(f.part.shape[0]):
-        n = 0
-        for j in range(f.part[part, 0], f.part[part, 1]):
-            n += ones[j]
-        found[part] = n
+    """found[step, part] = ones uint8[step, neuron] among its neurons."""
+    for t in range(ones.shape[0]):
+        for part in range(f.part.shape[0]):
+            n = 0
+            for j in range(f.part[part, 0], f.part[part, 1]):
+                n += ones[t, j]
+            found[t, part] = n
 
 
-@inner
-def run_block(f, block, v, i, raster, active, outputs, spikes, n_spikes, sums, fed, totals):
-    """All steps of one block's neurons, whose inputs have spiked."""
+@entry
+def list_spikes(fired, spikes, n_spikes):
+    """Of uint8[step, n], in ascending order: spikes int64[step, n + 1 or more], int64[step]."""
+    for t in range(fired.shape[0]):
+        n_spikes[t] = listed(fired[t], spikes[t])
+
+
+@released
+def run_block(f, b, v, i, raster, active, outputs, spikes, n_spikes, totals):
+    """All steps of the neurons of block b, whose inputs have spiked.
+
+    v, i       float32[neuron], carried
+    raster     uint8[step, neuron] gets their spikes
+    active     uint8[step, neuron] who had something to do; without rows: not wanted
+    outputs    float32[step, n] membranes of the last layer, after the step
+    spikes, n_spikes   as list_spikes tells them
+    totals     int64[step, neuron] P; of one row: not wanted
+    """
+    block = f.block[b]
     first, out = block[B_NEURON], block[B_OUTPUT]
-    end = first + block[B_POST]
+    end, sums = first + block[B_POST], np.empty(block[B_POST], np.int16)
+    fed = np.empty(block[B_POST] if block[B_LIST] >= 0 else 1, np.uint8)
     for t in range(raster.shape[0]):
         total = totals[t % totals.shape[0], first:end]
         if block[B_LIST] >= 0:
@@ -211,29 +228,3 @@ def run_block(f, block, v, i, raster, active, outputs, spikes, n_spikes, sums, f
         if out >= 0:
             for j in range(end - first):
                 outputs[t, out + j] = v[first + j]
-
-
-@threaded
-def run_chain(f, v, i, raster, active, outputs, n_fired, n_active, spikes, n_spikes, totals):
-    """All steps: raster uint8[step, neuron] holds the host's channels and gets all others.
-
-    v, i       float32[neuron], carried
-    active     uint8[step, neuron] who had something to do; without rows: not wanted
-    outputs    float32[step, n] membranes of the last layer, after the step
-    n_fired, n_active   int64[step, part]
-    spikes     scratch, int64[step, n + 1] for a layer of n; n_spikes int64[step]
-    totals     int64[step, neuron] P; of one row: not wanted
-    """
-    for k in range(f.layer.size - 1):
-        inputs, n_pre = f.block[f.layer[k], B_INPUT], f.block[f.layer[k], B_PRE]
-        for t in prange(raster.shape[0]):
-            n_spikes[t] = listed(raster[t, inputs : inputs + n_pre], spikes[t])
-        for b in prange(f.layer[k], f.layer[k + 1]):
-            block = f.block[b]
-            sums = np.empty(block[B_POST], np.int16)
-            fed = np.empty(block[B_POST] if block[B_LIST] >= 0 else 1, np.uint8)
-            run_block(f, block, v, i, raster, active, outputs, spikes, n_spikes, sums, fed, totals)
-    for t in prange(raster.shape[0]):
-        count(f, raster[t], n_fired[t])
-        if active.shape[0]:
-            count(f, active[t], n_active[t])

@@ -26,7 +26,7 @@ from hw_models.events import LINKS
 from hw_models.mesh import Mesh
 from kernels.neurons import NEURONS
 from simulator.lockstep import Lockstep, Steps
-from simulator.routes import StepCosts
+from simulator.senders import StepCosts
 from simulator.step_time import Delivered, delivered, in_chip_steps
 
 PYTHON = Path(os.environ.get("SANAFE_PYTHON", "build/sanafe/bin/python"))

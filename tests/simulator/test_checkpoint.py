@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hw_models.errors import BadInput
+from simulator import lockstep_run
 from simulator.api import resume, simulate
 from simulator.cli import app
 from simulator.drive import Simulation
@@ -35,11 +36,16 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("experts", "dataflow", "none"),
         ("spikes", "dataflow", "chip"),
         ("spikes", "barrier", "none"),
+        ("spikes", "barrier", "core"),
+        ("replay", "dataflow", "none"),
+        ("profile", "barrier", "core"),
     ],
 )
 def test_a_run_killed_at_any_checkpoint_ends_in_the_same_files(
-    kind, sync, trace, neurons, tmp_path, kill_after
+    kind, sync, trace, neurons, tmp_path, kill_after, monkeypatch
 ):
+    for most in ("STEPS", "TRACED"):  # in lock step a checkpoint is due between so many steps
+        monkeypatch.setattr(lockstep_run, most, 3)
     program, options = asked(kind, neurons, sync, trace)
     simulate(program, out=tmp_path / "whole", **options)
     wanted = contents(tmp_path / "whole")

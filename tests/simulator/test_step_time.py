@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from compiler.pipeline import compile_model
-from hw_models.errors import Unsupported
 from hw_models.events import LINKS
 from simulator.lockstep import Lockstep
-from simulator.routes import StepCosts
+from simulator.senders import StepCosts
 from simulator.step_time import Contention, contention_free_ps, step_costs
 from tests.spiking import network, random_spikes, written
 
@@ -115,13 +114,6 @@ def test_the_busiest_core_s_messages_are_what_a_step_without_contention_waits_fo
 def test_a_target_s_own_times(run):
     lockstep, steps = run
     costs = step_costs(lockstep.program.chip)
-    assert (costs.access, costs.send, costs.receive, costs.synop) == (9700, 5100, 16000, 3800)
-    assert (costs.held["x"], costs.hop["x"]) == (291, 4100)
+    assert (costs.access, costs.send, costs.receive, costs.synop) == (9700, 0, 16000, 3800)
+    assert (costs.held["x"], costs.hop["x"], costs.held["local"]) == (291, 4100, 5100)
     assert (contention_free_ps(lockstep, steps, costs) > 1_800_000).all()
-
-
-def test_multicast_has_no_ways_of_one_message_each(tmp_path):
-    path = written(tmp_path / "three.nir", *network())
-    lockstep = Lockstep(compile_model(path, "loihi-like"))
-    with pytest.raises(Unsupported, match="multicast"):
-        Contention.of(lockstep, COSTS)

@@ -5,8 +5,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from simulator.drive import Simulation
 from simulator.run_folder import PROVENANCE, UNDER_WAY, read_run
 from simulator.tracing import Tracing
+from simulator.workload import profile, replay
 from tests.experts import TEXT
 from tests.experts import program as experts
 from tests.spiking import random_spikes
@@ -39,9 +41,24 @@ def asked(kind, neurons, sync, trace):
     if kind == "experts":
         options = {"prompt": TEXT[:5], "tokens": 2, "sync": sync, "trace": TRACES[trace]}
         return experts("two of five"), options
+    if kind == "replay":
+        return tiny(), {"workload": replay(tiny(), spiked()), "sync": sync, "trace": TRACES[trace]}
+    if kind == "profile":
+        counts = profile(experts("two of five"), seed=3, prompt=5, tokens=3)
+        return experts("two of five"), {"workload": counts, "sync": sync, "trace": TRACES[trace]}
     if kind == "text":
         return tiny(), {"prompt": PROMPT, "tokens": 4, "sync": sync, "trace": TRACES[trace]}
     return neurons, {"spikes": SPIKES, "sync": sync, "trace": TRACES[trace]}
+
+
+def spiked():
+    """What `tiny` spikes for the prompt and a token."""
+    simulation = Simulation(tiny(), first_logits=len(PROMPT) - 1)
+    for token in (*PROMPT, 5):
+        simulation.start(token, 0)
+    for _ in simulation.advance():
+        pass
+    return simulation.found.activity
 
 
 class Forked:
