@@ -6,7 +6,7 @@ those of a convolution's kernel, which its neurons do multiply by.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from hw_models.errors import BadInput, Bug
 
 F32 = NDArray[np.float32]
 
-Matrix = F32 | csr_array
+Matrix: TypeAlias = F32 | csr_array
 """Every pair, or a list."""
 
 Synapses = Mapping[str, Callable[[], Matrix]]

@@ -38,7 +38,7 @@ _Job = Callable[[], _Pieces]
 
 def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
     """Type and shape of every section that `sections` makes; no values are read."""
-    found = {}
+    found: dict[str, Form] = {}
     for linear in graph.linears:
         n, n_pre, at = linear.n_post, linear.n_pre, f"linears/{linear.name}/"
         if not linear.plain:

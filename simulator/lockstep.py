@@ -121,7 +121,7 @@ class Lockstep:
     met: Met = field(init=False)
     v: NDArray[np.float32] = field(init=False)  # what neurons keep from step to step
     i: NDArray[np.float32] = field(init=False)
-    _chain: Chain = field(init=False)
+    chain: Chain = field(init=False)
 
     def __post_init__(self) -> None:
         self.layers = layers = _layers(self.program)
@@ -131,8 +131,8 @@ class Lockstep:
         if not self.values:
             self.v = self.i = np.zeros(0, np.float32)
             return
-        self._chain = _arrays(self.program, layers, self.parts)
-        self.v = self._chain.parameter[hot.V_LEAK].copy()
+        self.chain = _arrays(self.program, layers, self.parts)
+        self.v = self.chain.parameter[hot.V_LEAK].copy()
         self.i = np.zeros_like(self.v)
 
     def run(
@@ -140,7 +140,7 @@ class Lockstep:
     ) -> Steps:
         """BadInput for what is not 0 or 1 of shape [steps, channels]."""
         given = checked(spikes, self.program.graph)
-        chain, n_parts, n_steps = self._chain, self.parts.core.size, len(given)
+        chain, n_parts, n_steps = self.chain, self.parts.core.size, len(given)
         last, longest = self.layers[-1].n, int(chain.block[:, hot.B_PRE].max())
         raster = np.zeros((n_steps, chain.bias.size), np.uint8)  # membranes stay 0
         raster[:, : given.shape[1]] = given

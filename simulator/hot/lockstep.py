@@ -1,8 +1,8 @@
 """Time steps of a chain of spiking populations, layer by layer; no events, no heap.
 
 Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
-P = sum of m * A; of a list, P = sum of m * weight. A spike is 0 or 1, so that A stays within 128 * 127 and fits int16, and m * A fits
-int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+P = sum of m * A; of a list, P = sum of m * weight. A spike is 0 or 1, so that A stays within
+128 * 127 and fits int16, and m * A fits int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
 
 What a layer sends depends on nothing behind it, so that all steps of one are taken before the next
 one's. Its neurons lie in blocks whose weights stay in a cache from step to step; threads take a
@@ -18,8 +18,8 @@ from simulator.hot.jit import entry, inner, released
 GROUP = 128
 
 # columns of Chain.block: sizes; offsets into weight, mantissa, neurons; where its inputs lie among
-# all neurons, and its outputs in `outputs` (-1: it has none); kind; where its inputs' lists begin in
-# list_first (-1: every pair is stored)
+# all neurons, and its outputs in `outputs` (-1: it has none); kind; where its inputs' lists begin
+# in list_first (-1: every pair is stored)
 (B_PRE, B_POST, B_WEIGHT, B_MANTISSA, B_NEURON, B_INPUT, B_OUTPUT, B_KIND, B_LIST) = range(9)
 N_BLOCK = 9
 

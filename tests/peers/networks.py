@@ -128,7 +128,8 @@ def scattered(
     names = [f"out.{key}" for key in NEURONS["lif"].parameters]
     graph = Graph(
         "scattered", "-", None, 0,
-        (SpikeInput("in", "in.spikes", n), Population("out", "w", "out.spikes", n, "lif", (*names,))),
+        (SpikeInput("in", "in.spikes", n),
+         Population("out", "w", "out.spikes", n, "lif", (*names,))),
         (Site("in.spikes", n, "spikes"), Site("out.spikes", n, "spikes")),
         (Linear("w", "in.spikes", n, n, (Part("w", None, (0, n)),), multiplied=weight.nnz),),
     )  # fmt: skip

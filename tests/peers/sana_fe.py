@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from compiler.accounting import tree_facts
+from compiler.accounting import TreeFacts, tree_facts
 from compiler.graph import Population
 from hw_models.events import LINKS
 from hw_models.mesh import Mesh
@@ -84,14 +84,20 @@ class Priced:
         }
 
 
-def priced(lockstep: Lockstep, steps: Steps, came: Delivered | None = None) -> Priced:
-    """Spikes that leave for the host have no counterpart in SANA-FE."""
+def priced(
+    lockstep: Lockstep,
+    steps: Steps,
+    came: Delivered | None = None,
+    facts: TreeFacts | None = None,
+) -> Priced:
+    """Spikes that leave for the host have no counterpart in SANA-FE. came, facts: what `delivered`
+    and tree_facts give, if that is known."""
     came = came or delivered(lockstep, steps)
     program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
     fired, active = in_chip_steps(lockstep, steps.fired), in_chip_steps(lockstep, steps.active)
     on_chip = parts.layer > 0
     inner = ways.core != program.host_core
-    links = tree_facts(program).links[ways.tree]
+    links = (facts or tree_facts(program)).links[ways.tree]
 
     def per_spike(values: np.ndarray) -> np.ndarray:
         """Of every part, over all its ways to cores."""
