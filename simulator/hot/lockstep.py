@@ -2,7 +2,8 @@
 
 Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
 P = sum of m * A; of a list, P = sum of m * weight. A spike is 0 or 1, so that A stays within
-128 * 127 and fits int16, and m * A fits int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+128 * 127 and fits int16, and m * A fits int32. Floats are kernels.neurons' and kernels.linear's,
+one rounding per operation.
 
 What a layer sends depends on nothing behind it, so that all steps of one are taken before the next
 one's. Its neurons lie in blocks whose weights stay in a cache from step to step; threads take a
