@@ -33,7 +33,7 @@ def tile(
     codes: tuple[SiteCode, ...],
     chip: Chip,
     statistics: SiteStats,
-    lists: Lists,
+    lists: Lists | None = None,
 ) -> tuple[Tile, ...]:
     """Tiles of every linear in the order of passes.aspect; every chip's worth of them is a block.
 
@@ -45,7 +45,7 @@ def tile(
     for linear in graph.linears:
         if not linear.plain:
             beside = strips.neuron_bytes(graph, linear, chip)
-            for each in strips.cut(linear, lists[linear.name], chip, beside):
+            for each in strips.cut(linear, (lists or {})[linear.name], chip, beside):
                 tiles.append(replace(each, block=int(filled / chip.layout.usable_cores)))
                 filled += _share(tiles[-1], linear, chip)
             continue
@@ -100,7 +100,7 @@ def _ranges(n: int, size: int) -> list[tuple[int, int]]:
     return [(lo, min(size, n - lo)) for lo in range(0, n, size)]
 
 
-def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip, lists: Lists) -> None:
+def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip, lists: Lists | None = None) -> None:
     """Each tile fits a core and each synapse lies in exactly one tile (counted, not derived)."""
     of: dict[str, list[tuple[int, int, int, int]]] = {lin.name: [] for lin in graph.linears}
     for t in tiles:
@@ -110,7 +110,8 @@ def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip, lists: Lists) -> N
         if wrong:
             raise Bug(wrong, where=linear.name)
         if linear.listed is not None:
-            strips.verify(linear, lists[linear.name], [t for t in tiles if t.linear == linear.name])
+            own = [t for t in tiles if t.linear == linear.name]
+            strips.verify(linear, (lists or {})[linear.name], own)
     linears = {lin.name: lin for lin in graph.linears}
     aligned = {lin.name: lin.align for lin in graph.linears}
     for t in tiles:
