@@ -143,14 +143,16 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
     tile = t.sink_task[fed]
     spikes, markers = seen.sink_got[fed, SPIKE], seen.sink_got[fed, MARKER]
     add(t.task_op[tile], "axon_lookup", spikes + markers)
+    plain = plain_tasks(program)
+    of_lists = seen.task_synops * ((t.task_kind == TILE) & ~plain)
     if program.chip.array is None:
         synop = [CODINGS[program.codings[lin.site][0]].synop for lin in program.graph.linears]
         kind = np.array([_COLUMN[name] for name in synop])[t.task_linear]
-        plain = plain_tasks(program)
         add(t.task_op[tile], kind[tile], spikes * t.task_neuron_n[tile] * plain[tile])
-        add(t.task_op, kind, seen.task_synops)
-        add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n * plain)
-        add(t.task_op, "weight_fetch", seen.task_synops)  # a spike fetches what it meets
+        add(t.task_op, kind, of_lists)
+    own = (t.task_kind != TILE) | plain
+    add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n * own)
+    add(t.task_op, "weight_fetch", of_lists)  # a spike fetches what it meets
     add(t.task_op, "row_drive", seen.task_driven)
     add(t.task_op, "array_read", seen.task_reads)
     for name in ("adc_convert", "shift_add"):  # every code is shifted and added

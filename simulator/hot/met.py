@@ -20,16 +20,21 @@ def deliveries(part, begin, way, n, lanes, raster, fired, messages, synops, wave
             now = t + part[p, 2]
             if fired[t, p] == 0 or now >= raster.shape[0]:
                 continue
+            varies = False
             for w in range(begin[p], begin[p + 1]):
-                core = way[w, V_CORE]
+                core, met = way[w, V_CORE], way[w, V_NEURONS]
                 messages[now, core] += fired[t, p]
-                if way[w, V_NEURONS] >= 0:
-                    met = way[w, V_NEURONS]
-                    synops[now, core] += fired[t, p] * met
-                    waves[now, core] += fired[t, p] * ((met + lanes - 1) // lanes)
+                if met < 0:
+                    varies = True
                     continue
-                base = way[w, V_BASE]
-                for j in range(part[p, 0], part[p, 1]):
-                    if raster[t, j]:
-                        synops[now, core] += n[base + j]
-                        waves[now, core] += (n[base + j] + lanes - 1) // lanes
+                synops[now, core] += fired[t, p] * met
+                waves[now, core] += fired[t, p] * ((met + lanes - 1) // lanes)
+            if not varies:
+                continue
+            for j in range(part[p, 0], part[p, 1]):
+                if raster[t, j]:
+                    for w in range(begin[p], begin[p + 1]):
+                        if way[w, V_NEURONS] < 0:
+                            core, met = way[w, V_CORE], n[way[w, V_BASE] + j]
+                            synops[now, core] += met
+                            waves[now, core] += (met + lanes - 1) // lanes
