@@ -4,7 +4,8 @@ The same network, mapping, input and costs in both (tests/peers/sana_fe.py); cou
 be equal, and the time without contention, or the benchmark fails. One thread each, in turn, on the
 same machine. SANA-FE's wall time is chip.sim() alone, ours that of the steps, counts, energy and
 time of every step; building the network and Numba's compilation are left out of both. Best of the
-repetitions.
+repetitions. Beside it, what `sbsim run` takes from the program in memory to a finished run folder,
+in lock step with all threads, for 256 steps; and the event engine.
 
 Needs `make build/sanafe/ready`: SANA-FE in an environment of its own.
 """
@@ -23,7 +24,9 @@ import numpy as np
 from benchmarks.goal import Goal
 from compiler.accounting import tree_facts
 from compiler.program import Program
+from simulator.api import simulate
 from simulator.drive import Simulation
+from simulator.helpers import Helpers
 from simulator.lockstep import Lockstep
 from simulator.phases import run_steps
 from simulator.step_time import Contention, contention_free_ps, delivered
@@ -91,7 +94,7 @@ def best(run: Callable[[Lockstep], Any], made: Case, repetitions: int) -> tuple[
     """(seconds, result) of a run from rest; the first one, which compiles, does not count."""
     least, result = math.inf, None
     for repetition in range(repetitions + 1):
-        lockstep = Lockstep(made.program)
+        lockstep = Lockstep(made.program, helpers=Helpers(1))
         began = time.perf_counter()
         result = run(lockstep)
         if repetition:
@@ -104,7 +107,7 @@ def measure(name: str, repetitions: int, cycle: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         made = made_of(name, Path(folder))
     steps = len(made.spikes) - made.lead
-    lockstep_of = Lockstep(made.program)
+    lockstep_of = Lockstep(made.program, helpers=Helpers(1))
     contention, facts = Contention.of(lockstep_of, COSTS), tree_facts(made.program)
 
     def free(lockstep: Lockstep) -> tuple[Priced, Any]:
@@ -148,6 +151,7 @@ def measure(name: str, repetitions: int, cycle: bool = False) -> dict[str, Any]:
         "detailed_s": walls["detailed"],
         "ours_queued_s": detailed_s / steps,
         "times_queued": walls["detailed"] / (detailed_s / steps),
+        "run_s": whole(made, repetitions) if name in EVENT_ENGINE else None,
         "event_engine_s": events(made, steps) if name in EVENT_ENGINE else None,
         "resident_bytes": resident,
         "bytes_per_synapse": synapse_bytes(lockstep_of) / synapses,
@@ -177,11 +181,24 @@ def synapse_bytes(lockstep: Lockstep) -> int:
     return sum(array.nbytes for array in kept)
 
 
+def whole(made: Case, repetitions: int, steps: int = 256) -> float:
+    """Seconds per step of `sbsim run`: the target's own sync, its folder included."""
+    least, spikes = math.inf, np.resize(made.spikes, (steps, made.spikes.shape[1]))
+    for repetition in range(repetitions + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            simulate(made.program, spikes=spikes, out=Path(folder) / "run")
+            if repetition:
+                least = min(least, (time.perf_counter() - began) / steps)
+    return least
+
+
 def events(made: Case, steps: int) -> float:
-    """Seconds per step of `sbsim run` on the event engine: every message by itself."""
+    """Seconds per step on the event engine, as of `sbsim run --sync dataflow`: every message by
+    itself."""
     least = math.inf
     for repetition in range(2):
-        simulation = Simulation(made.program, in_flight=64)
+        simulation = Simulation(made.program, in_flight=64, sync="dataflow")
         began = time.perf_counter()
         run_steps(simulation, made.spikes, lambda what, done, total: None)
         if repetition:
@@ -193,8 +210,8 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     """Milliseconds per step, and the ratios."""
     out = [
         "| work | cores | synops/step | messages/step | simple | ours | x | detailed | ours | x |"
-        " event engine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        " sbsim run | event engine |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         engine = "-" if r["event_engine_s"] is None else f"{r['event_engine_s'] * 1e3:.2f}"
@@ -202,7 +219,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
             f"| {r['work']} | {r['cores']} | {r['synops/step']:,} | {r['messages/step']:,} "
             f"| {r['simple_s'] * 1e3:.1f} | {r['ours_s'] * 1e3:.3f} | {r['times']:.0f} "
             f"| {r['detailed_s'] * 1e3:.1f} | {r['ours_queued_s'] * 1e3:.3f} "
-            f"| {r['times_queued']:.0f} | {engine} |"
+            f"| {r['times_queued']:.0f} | {r['run_s'] * 1e3:.3f} | {engine} |"
         )
     out += ["", "simulated time of a step, us", ""]
     for r in rows:

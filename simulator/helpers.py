@@ -19,8 +19,10 @@ def threads() -> int:
 
 @dataclass(slots=True)
 class Helpers:
-    """All threads but one's own. They begin when they are first needed."""
+    """All threads but one's own, of `most` or as many as numba may use. They begin when they are
+    first needed."""
 
+    most: int | None = None
     _pool: ThreadPoolExecutor | None = field(default=None, init=False)
 
     def share(self, work: Callable[[int], None], parts: int, worth: bool) -> None:
@@ -35,10 +37,10 @@ class Helpers:
                     return
                 work(part)
 
-        others = []
-        if worth and parts > 1 and threads() > 1:
-            self._pool = self._pool or ThreadPoolExecutor(threads() - 1)
-            others = [self._pool.submit(take) for _ in range(min(threads(), parts) - 1)]
+        others, most = [], self.most or threads()
+        if worth and min(parts, most) > 1:
+            self._pool = self._pool or ThreadPoolExecutor(most - 1)
+            others = [self._pool.submit(take) for _ in range(min(parts, most) - 1)]
         take()
         for other in others:
             if not other.cancel():

@@ -115,9 +115,9 @@ def _stops(
     of a message, 0 for spikes."""
     t, chip = program.tables, program.chip
     n_nodes = t.node_link.size
-    table = np.zeros((servers.size, 9), np.int64)
+    table = np.zeros((servers.size, 8), np.int64)
     table[:, hot.S_SERVER] = servers
-    table[:, hot.S_LIST] = np.concatenate([np.full(n_nodes, hot.NO_LIST), lists])
+    table[n_nodes:, hot.S_ON] = lists
     kind = t.link_kind[t.node_link]
     width, flit_ps, hop_ps = (
         np.array([of(name) for name in LINKS], np.int64)[kind]

@@ -27,9 +27,9 @@ KEY_BITS = 62
 # link, sinks of the same core
 (W_COPIES, W_LINK, W_LINK_END, W_SINK, W_SINK_END, W_LOCAL, W_LOCAL_END) = range(7)
 # columns of Routes.stop: its server; ps that a message holds it, and from its start until the next
-# stops have it; these (links, sinks); the number of its first copy after that of its parent's; of a
-# sink whose synapses are lists, where the numbers met are, less the member (else NO_LIST)
-(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD, S_LIST) = range(9)
+# stops have it; these (links, sinks); the number of its first copy after that of its parent's.
+# S_ON of a sink: where what its lists meet stands in `met`, less the member; else NO_LIST
+(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD) = range(8)
 NO_LIST = -1 << 62
 
 
@@ -45,7 +45,7 @@ class Routes(NamedTuple):
     way: np.ndarray  # int64[way, 7]
     reach: np.ndarray  # int64[way + 1] where its servers begin in `reached`
     reached: np.ndarray  # int64[...] servers of all its stops
-    stop: np.ndarray  # int64[stop, 9]
+    stop: np.ndarray  # int64[stop, 8]
     met: np.ndarray  # int32[...] synapses that a message of a member meets, where they are lists
     n_links: int  # servers that are links; then come the cores in use
     n_cores: int
@@ -190,8 +190,8 @@ def step(
             passed[at[copy]] += 1
             start = max(keys[k] >> shift, free)
             free = start + stop[S_HELD]
-            if stop[S_LIST] != NO_LIST:
-                n = f.met[stop[S_LIST] + who[copy]]
+            if server >= f.n_links and stop[S_ON] != NO_LIST:
+                n = f.met[stop[S_ON] + who[copy]]
                 free += (n + f.lanes - 1) // f.lanes * f.synop
                 met[0, at[copy]] += n
                 met[1, at[copy]] += (n + f.lanes - 1) // f.lanes

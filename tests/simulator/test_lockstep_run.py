@@ -213,6 +213,33 @@ def test_a_step_that_lasts_for_weeks_is_refused(path):
         run_lockstep(LockstepRun(program), random_spikes(150, 5), lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("name", "forged"),
+    [
+        ("raster", lambda x: x + 2),
+        ("raster", lambda x: x[1:]),
+        ("raster", lambda x: x[:, 1:]),
+        ("raster", lambda x: x.astype(np.int64)),
+        ("passed", lambda x: x - 1),
+        ("passed", lambda x: x[:-1]),
+        ("v", lambda x: x[None]),
+        ("fired", lambda x: 7),
+        ("started", lambda x: x + 1),
+        ("steps", lambda x: x - 1),
+        ("now_ps", lambda x: -1),
+        ("more", lambda _: 1),
+    ],
+)
+def test_what_no_run_carries_is_refused(path, name, forged):
+    program = compile_model(path, "loihi1")
+    run = LockstepRun(program)
+    next(run.run(random_spikes(150, 1000)))
+    found = run.carried()
+    LockstepRun(program).restore(found)
+    with pytest.raises(BadInput):
+        LockstepRun(program).restore(found | {name: forged(found.get(name))})
+
+
 def test_slots_are_refused(path, tmp_path):
     program = compile_model(path, "loihi1")
     with pytest.raises(Usage, match="no slots") as caught:

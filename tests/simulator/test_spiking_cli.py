@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from compiler.cli import app as sbcompile
 from compiler.program import Program
-from simulator.api import UNDER_WAY, simulate
+from simulator.api import simulate
 from simulator.cli import app as sbsim
+from simulator.phases import UNDER_WAY
 from simulator.run_folder import read_run
 from tests.spiking import affine, fired, lif, random_spikes, simulated, written
 
