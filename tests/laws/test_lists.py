@@ -146,6 +146,7 @@ def test_the_file_holds_it_and_its_audit_finds_what_is_damaged(program, tmp_path
     again = Program.read(file)
     assert again.hash == program.hash
     assert not [check for check in verify(again) if check.problem]
+    tiles = np.flatnonzero((program.tables.task_kind == TILE) & (program.tables.task_linear == 1))
     tile = int(
         np.flatnonzero((program.tables.task_kind == TILE) & (program.tables.task_linear == 1))[0]
     )
@@ -153,6 +154,11 @@ def test_the_file_holds_it_and_its_audit_finds_what_is_damaged(program, tmp_path
         value = int(getattr(program.tables, column)[tile])
         with pytest.raises(BadInput):
             check_tables(changed(program, **{column: {tile: value - 1}}))
+    if tiles.size > 1:  # as many synapses in all, but not where they are
+        told = program.tables.task_synapses
+        moved = {int(tiles[0]): int(told[tiles[0]]) - 1, int(tiles[1]): int(told[tiles[1]]) + 1}
+        found = [check for check in verify(changed(program, task_synapses=moved)) if check.problem]
+        assert [check.name for check in found] == ["weights in range"]
     name = program.graph.linears[1].name
     arrays = program.linears[name]
     for part, value in (
