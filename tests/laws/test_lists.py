@@ -147,9 +147,7 @@ def test_the_file_holds_it_and_its_audit_finds_what_is_damaged(program, tmp_path
     assert again.hash == program.hash
     assert not [check for check in verify(again) if check.problem]
     tiles = np.flatnonzero((program.tables.task_kind == TILE) & (program.tables.task_linear == 1))
-    tile = int(
-        np.flatnonzero((program.tables.task_kind == TILE) & (program.tables.task_linear == 1))[0]
-    )
+    tile = int(tiles[0])
     for column in ("task_synapses", "task_axons"):
         value = int(getattr(program.tables, column)[tile])
         with pytest.raises(BadInput):
