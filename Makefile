@@ -45,6 +45,7 @@ bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.rows
+	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.weights
 	$(BIN)/python -m benchmarks.compile
 	$(BIN)/python -m benchmarks.simulate

@@ -112,10 +112,10 @@ def _trees(
     n_links: int,
 ) -> Trees:
     kinds = np.zeros(n_links, np.int8)
-    net = streams(link, children, parent, tree, source.size, stops, kinds)
+    net = streams(link, parent, tree, source.size, stops, kinds)
     if net is None:
         raise ValueError("links in a circle")
-    return Trees(net, source, np.bincount(tree) - 1, np.diff(net.stop_first), n_links)
+    return Trees(net, source, np.bincount(tree) - 1, net.tree_stops, n_links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,14 @@ def traffic(trees: Trees, n: int, window_ps: int, rng: np.random.Generator) -> T
     start = np.maximum.accumulate(ready - slot + apart) + slot - apart
     messages = np.zeros((n, h.N_MESSAGE), np.int64)
     messages[:, h.M_TREE], messages[:, h.M_BITS], messages[:, h.M_TIMES] = tree, 32, 1
-    root = trees.net.nodes[trees.net.tree_first[tree]]
-    wave = np.stack([start + HOP_PS, np.arange(n), root, np.arange(n)], axis=1)
+    wave = np.stack([start + HOP_PS, np.arange(n), tree, np.arange(n)], axis=1)
     crossings, deliveries = int(trees.crossings[tree].sum()), int(trees.reached[tree].sum())
     return Traffic(messages, wave, crossings, deliveries)
 
 
 def arrivals(trees: Trees, of: Traffic) -> tuple[I64, I64]:
-    """(arrivals at every core, message by message, links' state): the work that is measured."""
-    links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty(of.deliveries, np.int64)
+    """(arrivals at cores as `carry` tells them, links' state): the work that is measured."""
+    links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty((of.deliveries, 2), np.int64)
     scratch = scratch_of(trees.net)
     status, _, crossings = carry(trees.net, WIRE, of.messages, of.wave, links, scratch, stood)
     if status or crossings != of.crossings:

@@ -1,9 +1,9 @@
 """From raw counts to {operation: {event kind: count}} (DESIGN 3.5).
 
 What happened is counted by the engine, or expected (compiler.expected): messages per tree,
-deliveries per sink, firings per task. Everything else follows from the program: what a firing
-costs in vector work, how many links of which kind a tree crosses, how many synapses a delivered
-spike meets.
+deliveries per sink, firings per task, rows of linear attention that nothing touched. Everything
+else follows from the program: what a firing costs in vector work, how many links of which kind a
+tree crosses, how many synapses a delivered spike meets.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.audit.trees import node_of_sink, parent_of_node, tree_of_node, tree_of_sink
+from compiler.lazy_decay import spared
 from compiler.program import MARKER, PARTIAL, SPIKE, TILE, VALUE, Program
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
@@ -36,6 +37,7 @@ class Snapshot:
     task_converted: I64
     task_updates: I64  # of its neurons: once per token, or (barrier) per step
     task_synops: I64  # of tiles that are not plain: their rows are of several lengths
+    lazy: I64  # [stage, 4], see compiler.lazy_decay
 
     def since(self, before: "Snapshot") -> "Snapshot":
         return Snapshot(*(getattr(self, f) - getattr(before, f) for f in Snapshot.__slots__))
@@ -167,6 +169,9 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
     update = t.work_kind == _COLUMN["neuron_update"]
     times = np.where(update, seen.task_updates[t.work_task], times)
     add(t.task_op[t.work_task], t.work_kind.astype(np.int64), t.work_count * times)
+
+    for stage, event, more in spared(program, seen.lazy):
+        found[program.ops.index(stage), _COLUMN[event]] += more
 
     names = list(KINDS)
     rows = {

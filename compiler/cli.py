@@ -16,6 +16,7 @@ from hw_models.console import (
     envelope,
     exit_codes,
     progress,
+    token_count,
     version_text,
 )
 from hw_models.errors import BadInput, Usage
@@ -105,10 +106,11 @@ def sbcompile(
         typer.Option(help="Tokens that `sbsim run` decodes by default. (default: 64)"),
     ] = None,
     context: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Tokens that full attention looks back on. "
-            "(default: 4096, or the model's own limit if that is lower)"
+            metavar="TOKENS",
+            help="Tokens that full attention looks back on, such as 32768 or 128k. "
+            "(default: 4096, or the model's own limit if that is lower)",
         ),
     ] = None,
     dt: Annotated[
@@ -200,7 +202,7 @@ def sbcompile(
             k=k,
             prompt=chosen,
             tokens=tokens,
-            context=context,
+            context=None if context is None else token_count(context, "--context"),
             stepping=_stepping(dt, integration),
             overrides=overrides,
             budget=budget,

@@ -2,9 +2,9 @@
 
 Spikes are an expectation: channels times the spikes per channel that the mapping looked at
 (Program.statistics). A router's experts are taken to be chosen alike often. All else is fixed by
-the program. KV rings are taken as full. Under barrier sync neurons update in every step of the
-longest way of a token. Networks of spiking neurons have steps for tokens, and take one per barrier:
-they go in lock step, without markers.
+the program. KV rings are taken as full, and all channels of linear attention as active. Under
+barrier sync neurons update in every step of the longest way of a token. Networks of spiking neurons
+have steps for tokens, and take one per barrier: they go in lock step, without markers.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from compiler.audit.arrivals import condition_of_tree
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import conditions, shares
 from compiler.expected_arrays import Reads, expected_reads
+from compiler.lazy_decay import TALLIES
 from compiler.longest import longest_ways
 from compiler.program import MARKER, SPIKE, TILE, Program
 from hw_models.chip import Sync
@@ -86,6 +87,7 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
         task_converted=_whole(arrays.converted * task_share * TOKENS),
         task_updates=updates,
         task_synops=_synops(program, got[:, SPIKE]),
+        lazy=np.zeros((len(program.graph.stages), TALLIES), np.int64),
     )
 
 

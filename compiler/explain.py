@@ -97,8 +97,9 @@ def _needs(program: Program, tasks: NDArray[np.integer]) -> dict[str, int]:
     """What its tasks take of the cores' resources, all together."""
     t = program.tables
     tiles = tasks[t.task_kind[tasks] == TILE]
+    held = synapse_bytes(program) if program.chip.array is None else t.task_synapses
     return {
-        "synapse memory": int(synapse_bytes(program)[tiles].sum()),
+        "synapse memory": int(held[tiles].sum()),
         "state memory": int(t.task_state[tasks].sum()),
         "neurons": int(t.task_neuron_n[tasks].sum()),
         "in-axons": int(t.task_axons[tiles].sum()),

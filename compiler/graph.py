@@ -104,22 +104,19 @@ class Linear:
 
     @property
     def synapses(self) -> int:
-        """Stored ones, zeros among them."""
         return self.n_pre * self.n_post if self.listed is None else self.listed
 
     @property
     def plain(self) -> bool:
-        """W8, every pair: what a core adds up row by row."""
+        """8 bits, every pair: what a core adds up row by row."""
         return self.bits == 8 and self.listed is None
 
     @property
     def group(self) -> int:
-        """Inputs per accumulator and mantissa (DESIGN 3.3). Integers that are listed, or wide, have
-        one per neuron: a spike adds 1 x q, so 65,536 inputs of 16 bits fit 32."""
+        """Inputs per accumulator and mantissa; integers that are not plain have one per neuron."""
         return self.n_pre if self.integers and not self.plain else GROUP
 
     def groups(self, n_pre: int) -> int:
-        """Of a tile of so many inputs."""
         return -(-n_pre // self.group)
 
 
@@ -304,7 +301,8 @@ Stage = (
 class Graph:
     """One model, in execution order; `embedding` names the host's look-up table.
 
-    A network of spiking neurons has neither embedding nor vocabulary.
+    context: tokens that full attention looks back on, as compiled; None: every memory is bounded by
+    the model itself. A network of spiking neurons has neither embedding nor vocabulary.
     """
 
     model: str
@@ -314,6 +312,7 @@ class Graph:
     stages: tuple[Stage, ...]
     sites: tuple[Site, ...]
     linears: tuple[Linear, ...]
+    context: int | None = None
 
     def site(self, name: str) -> Site:
         return next(s for s in self.sites if s.name == name)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compiler import weights
 from compiler.audit import graph as graphs
+from compiler.audit.buffers import check_buffers
 from compiler.budget import Budget
 from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source
@@ -256,7 +257,7 @@ def map_graph(
     scheduling.verify(tables, graph)
     report("schedule", len(STEPS), len(STEPS))
     bound = {c.site: c.bound for c in codes}
-    return Program(
+    program = Program(
         graph=graph,
         chip_text=chip.text,
         coding=coding,
@@ -284,6 +285,8 @@ def map_graph(
         tables=tables,
         source={"model": graph.model},
     )
+    check_buffers(program)
+    return program
 
 
 def _ids(source: Source, prompt: bytes | str | Sequence[int] | None) -> tuple[int, ...]:

@@ -19,21 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler import sections
-from compiler.graph import (
-    Gla,
-    Graph,
-    Linear,
-    Logits,
-    Parallel,
-    Part,
-    Population,
-    Residual,
-    Router,
-    Site,
-    SpikeInput,
-    Swiglu,
-    Window,
-)
+from compiler.graph import Graph
+from compiler.graph_json import graph_json, graph_of
 from compiler.sections import AGAIN, Array, Form, Pieces, Stored, digest_of, form_of
 from compiler.text import Text
 from hw_models.chip import Chip, chip_from_text
@@ -249,7 +236,7 @@ class Program:
         fields -= {"tables", "linears", "vectors", "embedding", "tokenizer", "graph", "prompt"}
         return {
             "format": FORMAT,
-            "graph": _graph_json(self.graph),
+            "graph": graph_json(self.graph),
             "prompt": self.prompt and dataclasses.asdict(self.prompt),
             **{name: _plain(getattr(self, name)) for name in sorted(fields)},
         }
@@ -355,53 +342,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_STAGES = {
-    cls.kind: cls
-    for cls in (
-        *(Residual, Gla, Window, Parallel, Router, Swiglu, Logits),
-        *(SpikeInput, Population),
-    )
-}
-
-
-_USUAL = {"multiplied": None, "integers": False, "bits": 8, "listed": None}
-"""Of a linear: what is not written."""
-
-
-def _graph_json(graph: Graph) -> dict[str, Any]:
-    found = dataclasses.asdict(graph)
-    for stage, row in zip(graph.stages, found["stages"], strict=True):
-        row["kind"] = stage.kind
-    for row in found["linears"]:
-        for key, usual in _USUAL.items():
-            if row[key] == usual:
-                del row[key]
-    return found
-
-
-def _graph(found: dict[str, Any]) -> Graph:
-    stages = tuple(_STAGES[row.pop("kind")](**_tuples(row)) for row in found["stages"])
-    sites = tuple(Site(**row) for row in found["sites"])
-    linears = tuple(
-        Linear(**_tuples(row) | {"parts": tuple(_part(p) for p in row["parts"])})
-        for row in found["linears"]
-    )
-    return Graph(**found | {"stages": stages, "sites": sites, "linears": linears})
-
-
-def _part(row: dict[str, Any]) -> Part:
-    return Part(**_tuples(row))
-
-
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples: its lists were some."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
-
-
 def _program(header: dict[str, Any], arrays: Mapping[str, Stored]) -> Program:
     header = dict(header)
     del header["format"]
-    graph = _graph(header.pop("graph"))
+    graph = graph_of(header.pop("graph"))
     prompt = header.pop("prompt")
     header["codings"] = {k: tuple(v) for k, v in header["codings"].items()}
     header["ops"], header["task_names"] = tuple(header["ops"]), tuple(header["task_names"])

@@ -44,6 +44,7 @@ Sync = Literal["dataflow", "barrier"]
 Coding = Literal["binary", "ternary", "bitwise", "bitwise-2c", "graded"]
 
 _FOLDER: Final = "chips"
+MOST_PENDING: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Core:
     token_slots: Positive  # tokens whose sums a core can hold at once
     lanes: Positive  # synops done in parallel
     index_bits: Bits = 0  # of a neuron's number in a list of synapses; 0: holds no lists
+    pending_decays: Count = 0  # per key channel of linear attention; 0: applied at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Link:
     flit_bits: PositiveBits
     flit_ps: PositivePicoseconds
     hop_ps: PositivePicoseconds
-    buffer_flits: Count  # 0 = unbounded
+    buffer_flits: Count  # where the link ends; 0 = unbounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,11 @@ class Chip:
     text: str = ""
     all_in: bool = False  # the single cost holds everything, static power too
     array: Array | None = None  # cores are crossbars
+
+    @property
+    def bounded(self) -> bool:
+        """Whether some link has a buffer with an end."""
+        return any(link.buffer_flits for link in self.links.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +238,9 @@ def _chip(tree: Tree) -> Chip:
 def _core(tree: Tree, file: _File) -> Core:
     """The core; weights of a crossbar take what its arrays hold."""
     core, array = file.core, file.array
+    if core.pending_decays > MOST_PENDING:
+        what = f"{core.pending_decays}; a byte counts them, so {MOST_PENDING} at most"
+        raise tree.refuse("core.pending_decays", what)
     if array is None:
         if not core.synapse_memory:
             raise tree.refuse("core.synapse_memory", "missing")

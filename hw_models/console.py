@@ -7,6 +7,7 @@ SPIKELOOM_DEBUG=1 to see the traceback of any error.
 import io
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -21,6 +22,8 @@ from hw_models.errors import BadInput, Bug, SpikeloomError, Usage
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
 
+_TOKENS: Final = re.compile(r"(?P<number>[0-9]{1,10})(?P<times>[kKM]?)")
+_TIMES: Final = {"": 1, "K": 2**10, "M": 2**20}
 INTERRUPTED: Final = 130
 _QUIET_S: Final = 5.0  # between two lines about the same step, where nobody watches a bar
 
@@ -196,6 +199,16 @@ def _content(path: str | os.PathLike[str]) -> bytes:
             return file.read()
     except OSError as error:
         raise BadInput(f"cannot read the prompt: {error.strerror}", where=str(path)) from None
+
+
+def token_count(text: str, option: str) -> int:
+    """8192 of '8192' or '8k'; BadInput for anything but a whole number."""
+    found = _TOKENS.fullmatch(text)
+    n = int(found["number"]) * _TIMES[found["times"].upper()] if found else -1
+    if not 0 <= n < 2**31:
+        fix = "a whole number below 2^31, as in 8192, 128k (x 1,024) or 1M (x 1,048,576)"
+        raise BadInput(f"{shown(text)} is no number of tokens", where=option, fix=fix)
+    return n
 
 
 def check_destination(path: Path, fix: str) -> None:

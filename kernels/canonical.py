@@ -5,7 +5,7 @@ the simulator calls. What it returns is what a functional simulation must equal.
 Experts that a token's router does not choose neither encode nor sum anything.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels.gla import active
 from kernels.linear import W8, Listed, exact_linear, linear_output
-from kernels.stage import STAGES
+from kernels.stage import STAGES, gla_operands
 from kernels.threshold import count, threshold
 
 
@@ -26,12 +27,14 @@ class TokenTrace:
     counts[site] int32[n]; v_th[site] float32; sums[linear] int64[n_post]; logits float32[vocab]:
     what the last stage gives, in a network of spiking neurons its spikes or membranes;
     chosen[router] = experts, ascending. Sites and linears of the others have no entry.
+    active[gla] uint8[heads, d]: which key channels touch the state (kernels.gla.active).
     """
 
     counts: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     v_th: dict[str, np.float32] = field(default_factory=dict)
     sums: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     chosen: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    active: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -52,15 +55,15 @@ Sums = Callable[[str, Tensor], Tensor]
 def execute(
     graph: Any,
     numbers: Numbers,
-    tokens: Sequence[Any],
+    tokens: Iterable[Any],
     k: float = 3.0,
     analog: Sums | None = None,
 ) -> Iterator[TokenTrace]:
     """Yield one trace per token; state is carried between them.
 
     graph: a compiler.graph.Graph (only its fields are read). tokens: ids, or vectors of 0 and 1
-    for a graph that takes spikes. analog: what adds up in place of exact_linear. Raises BadInput
-    (kernels.threshold, kernels.linear).
+    for a graph that takes spikes; each is asked for when the one before has been yielded. analog:
+    what adds up in place of exact_linear. Raises BadInput (kernels.threshold, kernels.linear).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -107,6 +110,8 @@ def _token(
             chosen = (stage.experts[i] for i in trace.chosen[stage.router])
             y = torch.stack([y, *(output(graph.linear(name)) for name in chosen)])
         x = STAGES[stage.kind](stage, numbers.vectors, memory, y, position)
+        if stage.kind == "gla":
+            trace.active[stage.name] = active(*gla_operands(stage, y)[:2]).numpy()
         if stage.kind == "router":
             trace.chosen[stage.name] = memory[stage.name, position][0]
         if stage is graph.stages[-1]:

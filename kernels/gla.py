@@ -2,7 +2,12 @@
 
 Per head: S_t = diag(exp(g_t)) S_{t-1} + k_t^T v_t;  o_t = d_k^-1/2 q_t S_t.
 The decay acts on the key dimension before the current token is added.
+
+A key channel whose key and query are zero (both are rectified) takes nothing from its row of the
+state and adds nothing to it. `lazy_step` leaves such a row alone and remembers the decay.
 """
+
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -33,8 +38,44 @@ def decay_step(
     depend on a library's blocking. float32.
     """
     state = state * decay[..., None] + k[..., None] * v[..., None, :]
+    return read_out(state, q), state
+
+
+def read_out(state: Tensor, q: Tensor) -> Tensor:
+    """d_k^-1/2 q S. A row whose query is zero adds zero, whatever it holds."""
     scaled = q * q.shape[-1] ** -0.5
-    return (scaled[..., None] * state).sum(-2), state
+    return (scaled[..., None] * state).sum(-2)
+
+
+def active(q: Tensor, k: Tensor) -> Tensor:
+    """Who touches a row: bit 0 a query that is not zero, bit 1 a key; uint8, of the same shape."""
+    return (q != 0).to(torch.uint8) + 2 * (k != 0).to(torch.uint8)
+
+
+Pending = list[list[list[Tensor]]]
+"""Decays by head and key channel, in token order, that the state has yet to be multiplied by."""
+
+
+def lazy_step(
+    state: Tensor, pending: Pending, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, most: int
+) -> Tensor:
+    """decay_step where silent channels cost no access: state and pending are changed in place.
+
+    A row is brought up to date when a key or query touches it, or when `most` decays are pending:
+    multiplied by one after the other in token order, as decay_step does it, so the values are the
+    same.
+    """
+    for head, channel in product(range(q.shape[0]), range(q.shape[1])):
+        row, late = state[head, channel], pending[head][channel]
+        touched = q[head, channel] != 0 or k[head, channel] != 0
+        late.append(decay[head, channel])
+        if not touched and len(late) <= most:
+            continue
+        for each in late:
+            row *= each
+        late.clear()
+        row += k[head, channel] * v[head]
+    return read_out(state, q)
 
 
 def gla_sequence(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:

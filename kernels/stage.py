@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kernels.experts import choose, mixture
-from kernels.gla import decay_step, gla_step, log_gate
+from kernels.gla import decay_step, log_gate
 from kernels.neurons import population
 from kernels.norm import rms_norm
 from kernels.rope import rope
@@ -49,18 +49,26 @@ def split_heads(op: Any, y: Tensor, shared: int) -> list[Tensor]:
     return [q, *(parts[:, group + i].contiguous() for i in range(shared))]
 
 
+def gla_operands(op: Any, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q, k, v and decay of a linear's output, each float32[heads, d]; q and k are rectified."""
+    q, k, v, gate = split_heads(op, y, 3)
+    shared = k.relu(), v, log_gate(gate, op.normalizer).exp()
+    k, v, decay = (a.repeat_interleave(op.heads // op.kv_heads, 0) for a in shared)
+    return q.relu(), k, v, decay
+
+
+def gla_norm(op: Any, vectors: Vectors, out: Tensor) -> Tensor:
+    """The heads' outputs, each normalised, side by side: [heads, d] -> [heads * d]."""
+    return rms_norm(out, vectors[op.weight], op.eps).reshape(-1)
+
+
 def gla(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> Tensor:
     """One step of gated linear attention: float32[n] -> float32[heads * d]."""
-    group, d = op.heads // op.kv_heads, op.head_dim
-    q, k, v, gate = split_heads(op, y, 3)
     state = memory.get(op.name)
     if state is None:
-        state = torch.zeros(op.heads, d, d)
-    k, v, gate = (
-        a.repeat_interleave(group, 0) for a in (k.relu(), v, log_gate(gate, op.normalizer))
-    )
-    out, memory[op.name] = gla_step(state, q.relu(), k, v, gate)
-    return rms_norm(out, vectors[op.weight], op.eps).reshape(-1)
+        state = torch.zeros(op.heads, op.head_dim, op.head_dim)
+    out, memory[op.name] = decay_step(state, *gla_operands(op, y))
+    return gla_norm(op, vectors, out)
 
 
 def window(op: Any, vectors: Vectors, memory: Memory, y: Tensor, position: int) -> Tensor:

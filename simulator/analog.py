@@ -71,7 +71,8 @@ def driving(found: Trajectory, linear: Linear) -> list[NDArray[np.int32]]:
     if len(counts) == len(found.sums[linear.name]):
         return counts
     router, expert = linear.condition or ("", 0)
-    return [c for c, chosen in zip(counts, found.chosen[router], strict=True) if expert in chosen]
+    choices = found.activity.chosen[router]
+    return [c for c, chosen in zip(counts, choices, strict=True) if expert in chosen]
 
 
 def linear_error(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> LinearError:

@@ -24,14 +24,16 @@ from simulator.analog import analog_error, exact
 from simulator.checkpoint import Job, Keeper, alone, begin, check_program, drop, made_with, placed
 from simulator.checkpoint import resume as resumed
 from simulator.drive import Trajectory
+from simulator.estimates import estimates
 from simulator.phases import Progress
-from simulator.ran import Ran, simulated, stepped
+from simulator.ran import Ran, simulated, stepped, windows
 from simulator.reference import compare, numbers_of
 from simulator.result import AnalogError, Run, SiteActivity
 from simulator.run_folder import write_run
+from simulator.sampled import Sampling, check_context, computed, decoded, pending_at, plan
 from simulator.spikes import MAKE, checked
 from simulator.tracing import Tracer, Tracing
-from simulator.workload import Workload, again
+from simulator.workload import Workload, again, lengthened
 
 RUNS = Path("runs")
 
@@ -41,6 +43,8 @@ def simulate(
     *,
     prompt: bytes | str | Sequence[int] | None = None,
     tokens: int | None = None,
+    context: int | None = None,
+    sample: Sampling | None = None,
     spikes: NDArray[np.generic] | None = None,
     workload: Workload | None = None,
     trace: bool | Tracing = False,
@@ -60,15 +64,24 @@ def simulate(
     count, sum and logit with the canonical executor (GateFailed). A crossbar whose sums are not
     exact by definition tells how far they are off in any case. checkpoint_every: seconds; a run
     that was killed continues with `resume`, and `source` tells it where the program lies.
+    context: in place of tokens: how long the text becomes, its prompt included. sample: simulate
+    some of the decoded tokens only (simulator.sampled).
     Raises BadInput for a program without weights and no workload, for a prompt that is empty or not
     in the vocabulary, and for a number of tokens below 1, Usage for spikes where a prompt is
-    wanted, or the other way round.
+    wanted, or the other way round; DoesNotFit for a context that attention was not compiled for.
     """
     began = time.perf_counter()
     if slots is not None and in_lockstep(program, sync):
         what = "in lock step a core takes one step at a time: there are no slots to choose"
         raise Usage(what, where="--slots", fix="leave it out, or --sync dataflow")
     _check_input(program, spikes, prompt, tokens, workload, check)
+    if context is not None or sample is not None:
+        kept = check or bool(trace) or checkpoint_every is not None
+        _check_length(program, context, sample, workload, tokens, kept)
+    if context is not None and workload is not None:
+        workload = lengthened(workload, decoded(context, workload.prompt))
+    elif context is not None:
+        tokens = decoded(context, len(_prompt(program, prompt)))
     if workload is not None:
         prompt, tokens, spikes = _stand_ins(program, workload)
     job = Job(
@@ -86,6 +99,8 @@ def simulate(
         check=check,
     )
     folder = out or next_folder(program.graph.model, program.chip.name)
+    if sample is not None:
+        return _run_sampled(program, job, folder, progress, began, workload, sample)
     if checkpoint_every is None:
         return _run(program, job, folder, progress, began, workload)
     keeper = begin(folder, job)
@@ -153,6 +168,58 @@ def _run(
     if keeper:
         drop(keeper)
     return run
+
+
+def _run_sampled(
+    program: Program,
+    job: Job,
+    folder: Path,
+    progress: Progress | None,
+    began: float,
+    workload: Workload | None,
+    sample: Sampling,
+) -> Run:
+    """The prompt, then tokens at some positions of the text; no activity: it would have gaps."""
+    report = progress or (lambda step, done, total: None)
+    prompt = job.prompt
+    where = plan(program, len(prompt) + job.tokens - 1, len(prompt), sample)
+    said: dict[str, Any] = {}
+    pending: dict[int, dict[object, object]] = {}
+    if workload is None:
+        workload, generated, pending = computed(program, prompt, where, report)
+        text = program.text.decode((*prompt, *generated))
+        said = {"prompt": prompt, "generated": generated, "text": text}
+    elif workload.name == "replay":
+        pending = pending_at(program, workload, where)
+    ran, found = windows(program, job, where, pending, report, workload)
+    run = replace(_result(program, ran, (), [], workload), **said)
+    run = replace(run, sampled=replace(found, estimates=estimates(run, found, program.chip)))
+    write_run(folder, run, None, _provenance(time.perf_counter() - began))
+    return run
+
+
+def _check_length(
+    program: Program,
+    context: int | None,
+    sample: Sampling | None,
+    workload: Workload | None,
+    tokens: int | None,
+    kept: bool,
+) -> None:
+    """A text has a length or a number of tokens; of a sample nothing is kept but what it costs."""
+    given = "--context" if context is not None else "--sample"
+    if program.graph.takes_spikes:
+        raise Usage(f"{program.graph.model} takes spikes, not text", where=given)
+    if context is not None and tokens is not None:
+        raise Usage("two lengths", where="--context and --tokens", fix="give one of them")
+    if context is not None and workload is not None and workload.name == "replay":
+        raise Usage("an activity says how many tokens there are", where="--context")
+    if sample is not None and kept:
+        what = "windows of a text are neither traced, checked nor kept in checkpoints"
+        where = "--sample and --trace, --check, --checkpoint-every"
+        raise Usage(what, where=where, fix="leave them out")
+    if context is not None:
+        check_context(program, context)
 
 
 def _check_input(
@@ -251,6 +318,7 @@ def _result(
         max_streams=ran.phases[-1].max_streams,
         events=ran.events,
         sync=ran.sync,
+        buffers=ran.buffers,
         **said,
     )
 

@@ -5,6 +5,7 @@ build_report does all arithmetic; report_text and report_html only show it.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from compiler.operations import layer_kind
@@ -14,9 +15,10 @@ from hw_models.device import load_device
 from hw_models.errors import BadInput
 from hw_models.events import MESSAGES
 from hw_models.ledger import ledger, static_of
-from hw_models.si import share, si
+from hw_models.si import share, si, whole
 from simulator.baselines import FORMATS, build_baselines, variants
 from simulator.density import densities
+from simulator.estimates import estimates
 from simulator.linears import SYNOPS, flat, linears, tokens_in
 from simulator.paper import PaperTable, paper_table, target_steps
 from simulator.report_data import Events, Mapped, PhaseReport, Report, headline_phase
@@ -71,6 +73,9 @@ def build_report(run: Run, baselines: Sequence[str] = ("fp16", "int8"), streams:
         analog=run.analog,
         workload=run.workload,
         trace=run.trace,
+        buffers=run.buffers,
+        sampled=run.sampled
+        and replace(run.sampled, estimates=estimates(run, run.sampled, chip, streams)),
     )
 
 
@@ -173,6 +178,14 @@ def _assumptions(run: Run, chip: Chip, phases: Sequence[PhaseReport]) -> tuple[s
         f"Source: {source} ({grade}).",
         *_model_notes(run),
     ]
+    if run.sampled:
+        s = run.sampled
+        found.insert(
+            0,
+            f"Sampled: {len(s.windows)} of {whole(s.decoded)} decoded tokens were simulated, each "
+            "at its own position; all tables but the estimates are of these alone. The interval is "
+            f"about the choice of positions, by {s.method}; what costs are off is not in it.",
+        )
     if run.workload != "functional":
         found.insert(0, f"Workload {run.workload}: {WORKLOADS[run.workload]} ({run.counts_from}).")
     if run.sync == "barrier":

@@ -20,19 +20,22 @@ from simulator.state_check import check_state
 TYPES = {cls.__name__: cls for cls in (Course, Outputs, Phase, Snapshot)}
 """Dataclasses that a checkpoint may hold."""
 
+_EMPTY = {"trace", "closed", "closed_counts"}
+"""Engine arrays that hold nothing then."""
+
 _OWN = ("started", "_tokens", "_outputs", "_memory", "_v_th")
 
 
 def carried(simulation: Simulation | LockstepRun) -> dict[str, Any]:
     """Between two events, all queues of Python's being empty; or between two steps. Trace rows are
-    handed on first."""
+    handed on first, and sums are formed that were put off."""
     if isinstance(simulation, LockstepRun):
         return simulation.carried()
     simulation.flush_trace()
+    simulation.add_up()
     state = simulation.state._asdict()
-    del state["trace"]  # empty now
     return {
-        "state": state,
+        "state": {name: array for name, array in state.items() if name not in _EMPTY},
         "own": {name: getattr(simulation, name) for name in _OWN},
         "blocks": {task: block.memory for task, block in simulation._blocks.items()},
     }
@@ -57,7 +60,7 @@ def restore(simulation: Simulation | LockstepRun, found: dict[str, Any]) -> None
     for task, memory in found["blocks"].items():
         simulation._blocks[task].memory.update(memory)
     fresh = simulation.state
-    if set(found["state"]) | {"trace"} != set(fresh._fields):
+    if set(found["state"]) | _EMPTY != set(fresh._fields):
         raise BadInput("other arrays than the engine has")
     state = fresh._replace(**found["state"])
     check_state(simulation.fixed, state, fresh, simulation.started)

@@ -11,6 +11,7 @@ from hw_models.console import (
     envelope,
     exit_codes,
     progress,
+    token_count,
     version_text,
 )
 from hw_models.errors import BadInput, Usage
@@ -63,6 +64,20 @@ def run(
         int | None,
         typer.Option(help="Tokens to decode after the prompt. (default: as compiled)"),
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="In place of --tokens: decode until prompt and continuation are so long: 8k, 1M.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Simulate N of the decoded tokens, and estimate all, with a confidence interval.",
+        ),
+    ] = None,
     spikes: Annotated[
         Path | None,
         typer.Option(
@@ -79,7 +94,9 @@ def run(
         Path | None,
         typer.Option(help="Of a replay: a run folder, or its activity.parquet."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of a profile's spikes. (default: 0)")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of a profile's spikes, and of what is sampled. (default: 0)")
+    ] = None,
     prompt_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens that a profile prefills. (default: the program's prompt, or 1)"),
@@ -133,6 +150,8 @@ def run(
             "--prompt-file": prompt_file,
             "--token-ids": token_ids,
             "--tokens": tokens,
+            "--context": context,
+            "--sample": sample,
             "--spikes": spikes,
             "--workload": None if workload == "functional" else workload,
             "--activity": activity,
@@ -157,6 +176,9 @@ def run(
         _resume(resume, program, checkpoint_every, as_json)
         return
     chosen = chosen_prompt(prompt, prompt_file, token_ids)
+    length = None if context is None else token_count(context, "--context")
+    if length is not None and tokens is not None:
+        raise Usage("two lengths", where="--context and --tokens", fix="give one of them")
     path = program or _only_program(Path(), "run")
     if out is not None and out.exists():
         raise BadInput("already exists", where=str(out), fix="another --out, or remove it")
@@ -164,6 +186,7 @@ def run(
     from compiler.program import Program  # heavy, and --help must be instant
     from simulator.api import next_folder, simulate
     from simulator.outcome import outcome, render
+    from simulator.sampled import Sampling
     from simulator.spikes import read_spikes
     from simulator.tracing import Tracing
     from simulator.workload import chosen as chosen_workload
@@ -172,8 +195,9 @@ def run(
     traced = trace or any(limit is not None for limit in limits)
     tracing = Tracing(trace_level or "spike", trace_window or "", trace_max_events)
     found = Program.read(path)
+    of_counts = seed if workload == "profile" or sample is None else None
     counts = chosen_workload(
-        found, workload, activity=activity, seed=seed, prompt=prompt_tokens, tokens=tokens
+        found, workload, activity=activity, seed=of_counts, prompt=prompt_tokens, tokens=tokens
     )
     folder = out or next_folder(found.graph.model, found.chip.name)
     if checkpoint_every is not None:
@@ -183,6 +207,8 @@ def run(
             found,
             prompt=chosen,
             tokens=None if workload == "profile" else tokens,
+            context=length,
+            sample=None if sample is None else Sampling(sample, seed or 0),
             workload=counts,
             spikes=None if spikes is None else read_spikes(spikes),
             trace=traced and tracing,

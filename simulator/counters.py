@@ -8,10 +8,14 @@ from compiler.program import Program
 from hw_models.errors import Bug
 from hw_models.events import LINKS, MESSAGES
 from simulator.hot.state import (
+    B_HIGH,
+    B_MOST_WAITING,
+    B_STALLED,
     CONVERTED,
     DRIVEN,
     FIRED,
     FLITS,
+    MOST_IN_LINE,
     R_STEPS,
     READS,
     RING,
@@ -19,6 +23,7 @@ from simulator.hot.state import (
     SYNOPS,
     State,
 )
+from simulator.result import Buffers, BufferUse
 
 
 def snapshot(state: State) -> Snapshot:
@@ -28,8 +33,14 @@ def snapshot(state: State) -> Snapshot:
     steps = int(state.reg[R_STEPS])
     fired = columns[1]
     updates = fired if steps < 0 else np.full_like(fired, steps)
-    synops = state.progress[:, SYNOPS].copy()
-    return Snapshot(state.tree_sent.copy(), state.sink_got.copy(), *columns, updates, synops)
+    return Snapshot(
+        state.tree_sent.copy(),
+        state.sink_got.copy(),
+        *columns,
+        updates,
+        state.progress[:, SYNOPS].copy(),
+        state.lazy.copy(),
+    )
 
 
 def check_conservation(program: Program, facts: TreeFacts, state: State) -> None:
@@ -62,3 +73,24 @@ def check_counts(
         carried = int(flits_of_link[kinds == kind].sum())
         if carried != int(flits[:, kind].sum()):
             raise Bug(f"{name} links carried {carried} flits, {int(flits[:, kind].sum())} sent")
+
+
+def buffers_of(program: Program, state: State) -> Buffers | None:
+    """High-water marks and stalls of a run; None where no buffer has an end."""
+    if not program.chip.bounded:
+        return None
+    t, found = program.tables, {}
+    for kind, name in enumerate(LINKS):
+        mine = state.link[t.link_kind == kind]
+        if mine.size:
+            found[name] = BufferUse(
+                program.chip.links[name].buffer_flits,
+                int(mine[:, B_HIGH].max()),
+                int(mine[:, B_STALLED].sum()),
+            )
+    entries = t.node_link[t.tree_root[t.tree_root >= 0]]
+    return Buffers(
+        found,
+        injection_high_water=int(state.link[entries, B_MOST_WAITING].max(initial=0)),
+        ejection_high_water=int(state.core[:, MOST_IN_LINE].max(initial=0)),
+    )

@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler.activity import Activity
+from compiler.audit.buffers import check_buffers
 from compiler.audit.tables import check_tables
 from compiler.conditions import first_of
-from compiler.graph import Population, Residual, Router, SpikeInput, Stage, feeds
+from compiler.graph import Gla, Population, Residual, Router, SpikeInput, Stage, feeds
 from compiler.program import Program
 from hw_models.chip import Sync
 from hw_models.errors import BadInput, Bug
 from kernels.linear import linear_output
 from kernels.stage import STAGES
+from simulator.adders import add_up, helpers
 from simulator.encode import encode
-from simulator.failures import check_finished, error_of, place_of, too_many_in_flight
+from simulator.failures import check_finished, error_of, place_of, stuck, too_many_in_flight
 from simulator.hot import state as hot
 from simulator.hot.engine import run as run_events
 from simulator.hot.engine import start_token
+from simulator.lazy import count_gla, lazy_gla
 from simulator.machine import (
     choose,
     enlarged,
@@ -47,6 +50,8 @@ BATCH = 1 << 18
 Rows = NDArray[np.int64]
 
 _NONE = np.zeros(0, np.float32)
+_NEEDS_SUMS = (hot.SUMS, hot.WAVE, hot.EMPTY, hot.ERROR)
+"""What comes next needs the sums of tiles that have closed, or (an error) may be told by them."""
 
 
 @dataclass(slots=True)
@@ -56,14 +61,13 @@ class Trajectory:
     sums[linear]: int64[n_post] per token whose linear ran, with keep_sums; logits[token],
     logits_ps[token]: of tokens whose head ran; of spiking neurons, the last population's spikes
     or membranes. What runs under a condition (compiler.conditions) has a row per token for which
-    it holds; chosen[router]: experts, token by token.
+    it holds.
     """
 
     activity: Activity = field(default_factory=Activity)
     sums: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
     logits: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     logits_ps: dict[int, int] = field(default_factory=dict)
-    chosen: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -101,7 +105,9 @@ class Simulation:
         self.sync: Sync = sync or program.chip.sync
         self.keep_sums, self.workload = keep_sums, workload
         check_tables(program)
-        self._net = net_of(program) if waves and self.sync == "barrier" else None
+        check_buffers(program)
+        waves = waves and self.sync == "barrier" and not program.chip.bounded
+        self._net = net_of(program) if waves else None
         self._scratch = self._net and scratch_of(self._net)
         in_waves = self._net is not None
         self.fixed = fixed_arrays(program, slots, self.sync, workload is None, in_waves)
@@ -169,6 +175,17 @@ class Simulation:
         start_token(self.fixed, self.state, self.embed, self.started, time_ps)
         self.started += 1
 
+    def move_to(self, position: int, pending: dict[object, object]) -> None:
+        """The next token to be started stands at this position of the text, not behind the last.
+
+        What lies between is not simulated. Counts need none of it but how full KV rings are, and
+        which decays are pending there (simulator.lazy).
+        """
+        if self.workload is None or self.finished < self.started:
+            raise Bug("only counts can be taken up elsewhere, with no token under way")
+        self.state.reg[hot.R_OFFSET] = position - self.started
+        self._memory.update(pending)
+
     def _known(self, token: Any) -> int:
         vocab = self.program.graph.vocab
         if not 0 <= token < vocab:
@@ -180,7 +197,7 @@ class Simulation:
         reg = self.state.reg
         while (
             reg[hot.R_HEAP] + self._margin > self.state.heap.shape[0]
-            or min(reg[hot.R_FREE], reg[hot.R_FREE_VALUES]) < self._margin
+            or min(reg[[hot.R_FREE, hot.R_FREE_VALUES, hot.R_FREE_COPIES]]) < self._margin
         ):
             self.state = enlarged(self.state)
             reg = self.state.reg
@@ -194,17 +211,22 @@ class Simulation:
 
         Raises the run's own errors: lost or late messages, overflow, an unfinished token.
         """
-        threads = torch.get_num_threads()
+        threads, pool = torch.get_num_threads(), helpers()
         torch.set_num_threads(1)
         try:
             while True:
                 if self.pause is not None:
                     self.pause()
                 why = run_events(self.fixed, self.state, self._margin, BATCH)
+                if why in _NEEDS_SUMS:
+                    add_up(self.fixed, self.state, pool)
+                    why = hot.ERROR if self.state.reg[hot.R_ERROR] else why
                 if why == hot.EMPTY:
                     break
                 if why == hot.ERROR:
                     raise error_of(self.program, self.state)
+                if why == hot.STUCK:
+                    raise stuck(self.program, self.state)
                 if why == hot.GROW:
                     self.state = enlarged(self.state)
                 elif why == hot.WAVE and self._net and self._scratch:
@@ -213,11 +235,20 @@ class Simulation:
                     self.flush_trace()
                 elif why == hot.PAUSE:
                     yield -1, self.now_ps, _NONE
+                elif why == hot.SUMS:
+                    continue
                 else:
                     yield from self._answer()
         finally:
             torch.set_num_threads(threads)
+            pool.shutdown()
         check_finished(self.program, self.fixed, self.state, self.started)
+
+    def add_up(self) -> None:
+        """Sum what has closed: nothing is put off any longer. Raises for a sum too wide."""
+        add_up(self.fixed, self.state)
+        if self.state.reg[hot.R_ERROR]:
+            raise error_of(self.program, self.state)
 
     def flush_trace(self) -> None:
         """Hand the trace rows gathered so far to the trace's owner."""
@@ -246,14 +277,17 @@ class Simulation:
         """One stage of one token, on the whole vector; its counts go back to the engine."""
         row = token % self.state.stage_left.shape[1]
         self.state.stage_left[index, row] = self.state.stage_all[index]
-        x = STAGES[stage.kind](
-            stage, self._vectors, self._memory, self._operand(stage, token, row), token
-        )
-        sites = feeds(stage)
+        y, activity, sites = self._operand(stage, token, row), self.found.activity, feeds(stage)
+        if isinstance(stage, Gla):
+            most, tally = self.program.chip.core.pending_decays, self.state.lazy[index]
+            x, touched = lazy_gla(stage, self._vectors, self._memory, y, most, tally)
+            activity.active.setdefault(stage.name, []).append(touched)
+        else:
+            x = STAGES[stage.kind](stage, self._vectors, self._memory, y, token)
         if isinstance(stage, Router):
             chosen, _ = self._memory[stage.name, token]
             choose(self.state, self._first_condition[stage.name], chosen, token)
-            self.found.chosen.setdefault(stage.name, []).append(chosen)
+            activity.chosen.setdefault(stage.name, []).append(chosen)
         elif not sites:
             self.found.logits[token] = x.numpy()
             del self._v_th[token]
@@ -267,27 +301,35 @@ class Simulation:
             counts = self.state.counts[row, columns]
             v_th = encode(site, x, self.program.k, token, counts)
             self._v_th[token][name] = torch.tensor(v_th)
-            self.found.activity.add(name, counts.copy(), v_th)
+            activity.add(name, token, counts.copy(), v_th)
 
     def _counted(self, workload: Workload, index: int, token: int, task: int) -> None:
         """A stage is due whose counts are known: of all its channels, or of a block of neurons."""
         state, t, stage = self.state, self.program.tables, self.program.graph.stages[index]
+        activity = self.found.activity
         row = token % state.stage_left.shape[1]
+        at = token + int(state.reg[hot.R_OFFSET])
         state.stage_left[index, row] = state.stage_all[index]
         own = slice(None)
         if isinstance(stage, Population):
             own = _columns(t.task_neuron_lo[task], int(t.task_neuron_n[task]))
         if isinstance(stage, Router):
-            choose(state, self._first_condition[stage.name], workload.chosen(stage, token), token)
+            chosen = workload.chosen(stage, at)
+            choose(state, self._first_condition[stage.name], chosen, token)
+            activity.chosen.setdefault(stage.name, []).append(chosen)
+        if isinstance(stage, Gla):
+            most, touched = self.program.chip.core.pending_decays, workload.active(stage, at)
+            count_gla(stage, self._memory, touched, most, state.lazy[index])
+            activity.active.setdefault(stage.name, []).append(touched)
         for name in feeds(stage):
             position, _, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
                 continue
             self._check_sent(position, token)
-            counts, v_th = workload.counts(name, token)
+            counts, v_th = workload.counts(name, at)
             state.counts[row, columns][own] = counts[own]
-            if own == slice(None) or len(self.found.activity.counts.get(name, ())) == token:
-                self.found.activity.add(name, counts, v_th)  # of blocks, the first to get there
+            if own == slice(None) or len(activity.counts.get(name, ())) == token:
+                activity.add(name, token, counts, v_th)  # of blocks, the first to get there
 
     def _block(self, block: Block, index: int, token: int) -> None:
         """One block of a population for one step; its spikes go back to the engine."""
@@ -309,7 +351,7 @@ class Simulation:
         if self.keep_sums:
             self.found.sums.setdefault(linear.name, []).append(whole.sums)
         if stage.site is not None:
-            self.found.activity.add(stage.site, whole.x.astype(np.int32), np.float32(1))
+            self.found.activity.add(stage.site, token, whole.x.astype(np.int32), np.float32(1))
         if index == len(self.program.graph.stages) - 1:
             self.found.logits[token] = whole.x
             del self._v_th[token]

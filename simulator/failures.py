@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.audit.buffers import named
+from compiler.audit.deadlock import circle
 from compiler.audit.trees import tree_of_sink
 from compiler.program import TILE, Program
 from hw_models.errors import Bug, DoesNotFit, SpikeloomError
@@ -88,6 +90,23 @@ def error_of(program: Program, state: State) -> SpikeloomError:
         stage = program.graph.stages[place].name
         return too_many_in_flight(f"operands of {stage}", detail, where)
     return Bug(_MESSAGES[code].format(place=place, detail=detail), where=where)
+
+
+def stuck(program: Program, state: State) -> Bug:
+    """Messages wait for room in buffers, and nothing can happen any more: who waits for whom."""
+    waits = np.ones(state.copies.shape[0], bool)
+    waits[state.copies[: state.reg[hot.R_FREE_COPIES], hot.Y_FREE]] = False
+    copies = state.copies[waits]
+    number = np.cumsum(waits) - 1
+    above = np.where(copies[:, hot.Y_ABOVE] < 0, -1, number[copies[:, hot.Y_ABOVE]])
+    links = circle(program.tables.node_link[copies[:, hot.Y_NODE]], above)
+    names = named(program, links)
+    return Bug(
+        f"{len(copies)} messages wait for each other in buffers: {', '.join(names)}"
+        if names
+        else f"{len(copies)} messages wait for room in buffers that nobody clears",
+        where=f"links at {int(state.reg[hot.R_NOW])} ps",
+    )
 
 
 def too_many_in_flight(what: str, token: int, where: str) -> DoesNotFit:

@@ -23,6 +23,7 @@ from hw_models.events import LINKS, MESSAGES
 from simulator.counters import check_counts
 from simulator.drive import Rows, Trajectory
 from simulator.hot import contention as hot
+from simulator.hot.state import N_LAZY
 from simulator.lockstep import Lockstep, Steps
 from simulator.phases import Course, Progress
 from simulator.senders import StepCosts
@@ -112,7 +113,7 @@ class LockstepRun:
                     counts, v_th = steps.raster[step, own], np.float32(1)
                     if self.workload is not None:
                         counts, v_th = self.workload.counts(site, self.started + step)
-                    self.found.activity.add(site, counts, v_th)
+                    self.found.activity.add(site, self.started + step, counts, v_th)
             before += stage.n
         if self.workload is None:
             self.found.logits |= dict(enumerate(steps.outputs, self.started))
@@ -190,7 +191,8 @@ class LockstepRun:
         none, synops = np.zeros_like(rows), np.zeros_like(rows)
         np.add.at(synops, t.sink_task[roads.sink[ends]], self.contention.met[0, ends])
         fired, updates = np.full_like(rows, self.started), np.full_like(rows, self.steps)
-        return Snapshot(tree_sent, sink_got, rows, fired, *[none] * 4, updates, synops)
+        no_state = np.zeros((len(self.program.graph.stages), N_LAZY), np.int64)
+        return Snapshot(tree_sent, sink_got, rows, fired, *[none] * 4, updates, synops, no_state)
 
     def flits(self) -> I64:
         """int64[link] counted as they passed."""

@@ -16,11 +16,13 @@ from hw_models.chip import Sync
 from hw_models.errors import BadInput
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
+from simulator.adders import threads
 from simulator.crossbar import array_constants, crossbar_cells
 from simulator.hot import state as h
 from simulator.hot.rows import scratch_size
 from simulator.hot.state import Fixed, State
 from simulator.listed import lists_of_tiles
+from simulator.tiles import tile_arrays
 
 I64 = NDArray[np.int64]
 
@@ -28,6 +30,13 @@ GROUP = 128
 MOST_IN_FLIGHT = 2048
 """Tokens whose operands and counts are kept at once; more would have to wait for each other."""
 TRACE_ROWS = 1 << 20
+UNBOUNDED = 1 << 60
+"""Flits of a buffer without an end, and copies of messages that may wait where none are kept."""
+MOST_CLOSED = 256
+"""Tiles whose sums are put off at once, and at least one per token slot."""
+TOGETHER = 1 << 20
+"""Synapses that take one thread as long (0.1 ms) as it takes to wake another."""
+NEVER = 1 << 62
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -66,7 +75,7 @@ def fixed_arrays(
     cores = np.unique(t.task_core)
     owner = tree_of_sink(t)
     fan_out = np.bincount(owner, minlength=t.tree_root.size)
-    weight, mantissa = _tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
+    weight, mantissa = tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
     list_first, list_neuron, list_value = lists_of_tiles(program, task, values)
     cell = crossbar_cells(program, task) if values else np.zeros(0, np.uint16)
     return Fixed(
@@ -88,6 +97,7 @@ def fixed_arrays(
             [chip.links[k].flit_bits for k in LINKS],
             [chip.links[k].flit_ps for k in LINKS],
             [chip.links[k].hop_ps for k in LINKS],
+            [chip.links[k].buffer_flits or UNBOUNDED for k in LINKS],
         ),
         site=_columns(
             [CODINGS[name].code for name, _ in codings],
@@ -116,7 +126,8 @@ def fixed_arrays(
                 chip.formats["value"].payload_bits,
                 barrier_ps,
                 values,
-                waves and barrier_ps > 0,
+                waves and barrier_ps > 0 and not chip.bounded,
+                TOGETHER if threads() > 1 else NEVER,
             ],
             np.int64,
         ),
@@ -129,6 +140,7 @@ def fixed_arrays(
         condition=_condition_table(program),
         array=array_constants(program),
         cell=cell,
+        bounded=1 if chip.bounded else None,
     )
 
 
@@ -218,33 +230,6 @@ def gathered(program: Program) -> I64:
     return np.where(t.task_kind == TILE, t.task_n_pre, 0).astype(np.int64)
 
 
-def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-    """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another.
-
-    A crossbar's weights are its cells: no bytes here.
-    """
-    t, linears = program.tables, program.graph.linears
-    tiles = np.flatnonzero((t.task_kind == TILE) & plain_tasks(program))
-    sizes = task[tiles, h.N_PRE] * task[tiles, h.NEURON_N]
-    digital = program.chip.array is None
-    weight = np.zeros(int(sizes.sum()) if digital else 0, np.int8)
-    mantissa = np.zeros(int((task[:, h.GROUPS] * task[:, h.NEURON_N]).sum()), np.int16)
-    for i in tiles:
-        arrays = program.linears[linears[t.task_linear[i]].name]
-        lo, n = int(t.task_neuron_lo[i]), int(t.task_neuron_n[i])
-        pre, n_pre, groups = int(t.task_pre[i]), int(t.task_n_pre[i]), int(task[i, h.GROUPS])
-        at = task[i, h.WEIGHT]
-        if digital:
-            weight[at : at + n_pre * n] = arrays.q[lo : lo + n, pre : pre + n_pre].T.reshape(-1)
-        first, at = pre // GROUP, task[i, h.MANTISSA]
-        m = arrays.m[lo : lo + n, first : first + groups]
-        mantissa[at : at + groups * n] = m.T.reshape(-1)
-    if digital:  # what lies in tiles need not lie in memory as the program has it, too
-        for arrays in program.linears.values():
-            arrays.release()
-    return weight, mantissa
-
-
 def header_bits(program: Program, message: str) -> int:
     """Fixed bits of a message: its header, and for a marker its whole payload."""
     form = program.chip.formats[message]
@@ -259,7 +244,8 @@ def margin_of(program: Program) -> int:
     spikes = int((t.task_channel_n * np.array([*bits, 0])[t.task_site]).max(initial=0))
     sends = int(np.diff(t.task_emit).max(initial=0))
     sinks = int(np.bincount(tree_of_sink(t)).max(initial=0))
-    return spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    most = spikes + int(t.emit_n.max(initial=0)) * sends + sinks + 64
+    return 2 * most if program.chip.bounded else most  # a link that is freed is an event, too
 
 
 def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flight: int) -> State:
@@ -271,6 +257,12 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     room = 4 * margin_of(program)
     reg = np.zeros(h.N_REGISTERS, np.int64)
     reg[[h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED]] = room
+    bounded = fixed.bounded is not None
+    reg[h.R_FREE_COPIES] = room if bounded else UNBOUNDED
+    links = _zeros(t.link_kind.size, h.N_LINK_BOUNDED if bounded else h.N_LINK)
+    links[:, [c for c in (h.B_FIRST, h.B_STARTED) if bounded]] = -1
+    copies = _zeros(bounded * room, h.N_COPY)
+    copies[:, h.Y_FREE] = np.arange(len(copies))
     gathers = t.task_gathers[t.task_gathers >= 0]
     stage_all = np.bincount(gathers, minlength=len(graph.stages)).astype(np.int64)
     stage_all[[isinstance(stage, Population) for stage in graph.stages]] = 1
@@ -284,14 +276,15 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
     beside = scratch_size(widest) if array is None else (2 + array.columns_per_weight) * widest
     n_home = int((slots * t.task_rows * t.task_neuron_n)[t.task_kind == VECTOR].sum())
     valued = bool(fixed.service[h.VALUES])
+    tiles, closed = t.task_kind == TILE, valued * max(MOST_CLOSED, slots)
     n_sums = int(slots * gathered(program).sum())
     return State(
         reg=reg,
         heap=_zeros(room, 3),
         wave=_zeros(room, h.N_WAVE),
         due=_zeros(room, 2),
-        link=_zeros(t.link_kind.size, 2),
-        core=_zeros(program.host_core + 1, 3),
+        link=links,
+        core=_zeros(program.host_core + 1, h.N_CORE_BOUNDED if bounded else h.N_CORE),
         message=_zeros(room, h.N_MESSAGE),
         message_free=np.arange(room),
         values=_zeros(room, valued * int(fixed.message[h.PARTIAL, h.PER_MESSAGE])),
@@ -319,6 +312,11 @@ def fresh_state(program: Program, fixed: Fixed, first: int, trace: bool, in_flig
         ready=_zeros(n_tasks + 8, 5),
         tree_sent=_zeros(t.tree_root.size, len(MESSAGES)),
         sink_got=_zeros(t.sink_core.size, len(MESSAGES)),
+        lazy=_zeros(len(graph.stages), h.N_LAZY),
+        copies=copies,
+        closed=_zeros(closed, h.N_CLOSED),
+        closed_counts=np.zeros((closed, int(t.task_n_pre[tiles].max(initial=1))), np.int32),
+        owed=_zeros(room),
         trace=_zeros(max(TRACE_ROWS, 4 * margin_of(program)) if trace else 0, 8),
     )
 
@@ -365,7 +363,7 @@ def enlarged(state: State) -> State:
     """The same engine with twice the room for events, messages and parked entries."""
     grown: dict[str, I64] = {}
     reg, room = state.reg.copy(), state.heap.shape[0]
-    for name in ("heap", "wave", "due", "message", "values", "parked"):
+    for name in ("heap", "wave", "due", "message", "values", "parked", "copies", "owed"):
         old = getattr(state, name)
         grown[name] = np.concatenate([old, np.zeros_like(old)])
     for name, register in (
@@ -378,4 +376,8 @@ def enlarged(state: State) -> State:
         kept = getattr(state, name)[:count]
         grown[name] = np.concatenate([kept, added, _zeros(room - count)])
         reg[register] = count + room
+    if state.copies.size:
+        count = int(reg[h.R_FREE_COPIES])
+        grown["copies"][count : count + room, h.Y_FREE] = np.arange(room, 2 * room)
+        reg[h.R_FREE_COPIES] = count + room
     return state._replace(reg=reg, **grown)

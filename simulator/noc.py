@@ -7,87 +7,144 @@ from compiler.audit.trees import parent_of_node, tree_of_node
 from compiler.program import Program
 from simulator.hot import state as h
 from simulator.hot.engine import queue_wave
-from simulator.hot.noc import TOO_LONG, Net, Scratch, carry, rank
+from simulator.hot.noc import SEVERAL, TOO_LONG, Net, carry
+from simulator.hot.order import rank, straighten
 from simulator.hot.state import Fixed, State
+from simulator.hot.streams import Waiting
 from simulator.machine import enlarged
 
-_NOT_WANTED = np.zeros(0, np.int64)
+I64, U64, Flags = NDArray[np.int64], NDArray[np.uint64], NDArray[np.bool_]
+
+_NOT_WANTED = np.zeros((0, 2), np.int64)
 
 
-def net_of(program: Program) -> Net | None:
-    """Streams of all trees; None for links in a circle, which have no first one."""
+def net_of(program: Program, *, stopping: bool = False) -> Net | None:
+    """Streams of all trees; None for links in a circle, which have no first one.
+
+    stopping: whether it is asked when messages stand at their sinks, not only at what time all do.
+    """
     t = program.tables
     parent = parent_of_node(t)
-    trees = tree_of_node(t, parent), t.tree_root.size
-    children, stops = (t.node_first_child, t.node_last_child), t.node_first_sink < t.node_last_sink
-    return streams(t.node_link, children, parent, *trees, stops, t.link_kind)
+    tree, stops = tree_of_node(t, parent), (t.node_first_sink < t.node_last_sink) & stopping
+    return streams(t.node_link, parent, tree, t.tree_root.size, stops, t.link_kind)
 
 
 def streams(
     node_link: NDArray[np.integer],
-    children: tuple[NDArray[np.integer], NDArray[np.integer]],
     parent: NDArray[np.integer],
     tree: NDArray[np.integer],
     n_trees: int,
-    stops: NDArray[np.bool_],
+    stops: Flags,
     link_kind: NDArray[np.integer],
 ) -> Net | None:
-    """Of trees whose nodes come after their parents: link, children [first, last), parent (or -1),
-    tree of every node, and whether it has sinks."""
+    """Of trees whose nodes come after their parents: link, parent (or -1) and tree of every node,
+    and whether it is a stop, whose times may be asked for."""
     link, n_links = node_link.astype(np.int64), link_kind.size
-    below = np.flatnonzero(parent >= 0)
-    pairs, edge_of = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
-    above, behind = pairs // n_links, pairs % n_links
-    order, ranked = rank(above, behind, n_links)
+    below = np.flatnonzero(parent >= 0)  # from here on, nodes are numbered among these
+    pairs, pair = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
+    order, ranked = rank(pairs // n_links, pairs % n_links, n_links)
     if ranked < n_links:
         return None
-    place_of = np.empty(n_links, np.int64)
-    place_of[order] = np.arange(n_links)
-    places = place_of[behind]
-    by_place = np.argsort(places, kind="stable")
-    renumbered = np.empty(pairs.size, np.int64)
-    renumbered[by_place] = np.arange(pairs.size)
-    edge = np.full(link.size, -1, np.int64)
-    edge[below] = renumbered[edge_of]
+    place = _numbers(order, n_links)
+    leaves, leads = place[pairs // n_links], place[pairs % n_links]
+    used = np.bincount(pair, minlength=pairs.size)
+    by_place = np.lexsort((-used, leaves))  # most go straight on
+    edge, its_place = _numbers(by_place, pairs.size)[pair], leads[pair]
+    place_edge = _begins(np.bincount(leaves, minlength=n_links))
 
-    nodes = np.argsort(tree, kind="stable")
-    stopping = nodes[stops[nodes] & (parent[nodes] >= 0)]
-    stop = np.full(link.size, -1, np.int64)
-    stop[stopping] = np.arange(stopping.size)
+    tree, above, stops = tree[below], _numbers(below, link.size)[parent[below]], stops[below]
+    way, number, straight = _ways(above, edge, place_edge[its_place], its_place, stops)
+    kept = int(number.max(initial=-1)) + 1
+    held = np.where(number[above] < 0, -1, n_trees + number[above])
+    owner = np.where(above < 0, tree, held)
+    node, branch, tree_first = _onward(edge, way, owner, n_trees, kept)
+    by_tree = np.argsort(tree, kind="stable")
+    stopping = by_tree[stops[by_tree]]
+    tree_stops = np.bincount(tree[stopping], minlength=n_trees)
+    stop = np.full(kept, -1, np.int32)
+    stop[number[stopping]] = np.arange(stopping.size) - np.repeat(
+        _begins(tree_stops)[:-1], tree_stops
+    )
     return Net(
-        node=np.stack([*children, edge, stop], axis=1).astype(np.int32),
-        tree_first=_begins(np.bincount(tree, minlength=n_trees)),
-        nodes=nodes.astype(np.int64),
-        stop_first=_begins(np.bincount(tree[stopping], minlength=n_trees)),
-        edge_place=places[by_place],
-        place_edge=_begins(np.bincount(places, minlength=n_links)),
+        node=node,
+        branch=branch,
+        straight=straight,
+        tree_first=tree_first,
+        stop=stop,
+        tree_stops=tree_stops,
+        place_edge=place_edge,
+        edge_place=leads[by_place],
         place_link=order,
         place_kind=link_kind[order].astype(np.int64),
+        most=max(2, int(np.bincount(leads, minlength=1).max())),
     )
 
 
-def _begins(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+def _ways(above: I64, edge: I64, main: I64, place: I64, stops: Flags) -> tuple[I64, I64, int]:
+    """(Way to every node, number of each that is looked up there or -1, Net.straight).
+
+    above: the node before, or -1; main: the edge on which one goes straight on from a node.
+    """
+    behind = np.flatnonzero(above >= 0)
+    child = np.zeros(above.size, np.int64)
+    child[above[behind]] = behind
+    lone = np.bincount(above[behind], minlength=above.size) == 1
+    bits = max(1, above.size.bit_length())
+    most = (1 << max(0, 32 - bits)) - 1
+    left, last = straighten(child, lone & ~stops & (edge[child] == main), most)
+    kept = np.flatnonzero(left == 0)
+    number = np.full(above.size, -1, np.int64)
+    number[kept[np.argsort(place[kept], kind="stable")]] = np.arange(kept.size)
+    return (left << bits) | number[last], number, 1 << bits
+
+
+def _onward(edge: I64, way: I64, owner: I64, n_trees: int, n_nodes: int) -> tuple[U64, U64, I64]:
+    """Net.node, branch and tree_first, of nodes below a tree's root, the node n_trees + n, or -1:
+    one that goes straight on."""
+    listed = np.flatnonzero(owner >= 0)
+    listed = listed[np.argsort(owner[listed], kind="stable")]
+    onward = (edge[listed] << 32 | way[listed]).astype(np.uint64)
+    sizes = np.bincount(owner[listed], minlength=n_trees + n_nodes)
+    lone = sizes == 1
+    lone[:n_trees] = False
+    branching = ~np.repeat(lone, sizes)
+    row = _begins(np.where(lone, 0, sizes))[:-1].astype(np.uint64)
+    node = (SEVERAL + sizes).astype(np.uint64) << np.uint64(32) | row
+    node[lone] = onward[~branching]
+    return node[n_trees:], onward[branching], _begins(sizes[:n_trees])
+
+
+def _numbers(chosen: I64, n: int) -> I64:
+    """Where each of n things stands among those chosen; -1 for others."""
+    number = np.full(n, -1, np.int64)
+    number[chosen] = np.arange(chosen.size)
+    return number
+
+
+def _begins(sizes: NDArray[np.integer]) -> I64:
     """Where each of some ranges of these sizes begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
-def scratch_of(net: Net) -> Scratch:
+def scratch_of(net: Net) -> Waiting:
     """Room for one wave at a time."""
-    return Scratch(
-        edge=np.zeros(net.edge_place.size, np.int64),
-        tree=np.zeros(net.tree_first.size - 1, np.int64),
+    return Waiting(
+        at=np.zeros(net.edge_place.size + 1, np.int64),
+        size=np.zeros(net.edge_place.size, np.int64),
+        next=np.zeros(net.edge_place.size, np.int64),
+        first=np.zeros(net.place_link.size, np.int64),
         touched=np.zeros(net.place_link.size // 64 + 1, np.uint64),
     )
 
 
-def carry_wave(net: Net, scratch: Scratch, fixed: Fixed, state: State) -> State:
+def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
     """What was sent in this step goes over its links, and is due in the next.
 
     Where a step lasts longer than the evaluation can tell, its messages go to the event queue.
     """
     reg = state.reg
     sent = state.wave[: reg[h.R_WAVE]]
-    wave = sent[np.argsort(sent[:, h.W_TIE])]
+    wave = sent[np.argsort(sent[:, h.W_TIE], kind="stable")]
     status, quiet, crossings = carry(
         net, fixed.wire, state.message, wave, state.link, scratch, _NOT_WANTED
     )

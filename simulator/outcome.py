@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +11,7 @@ from hw_models.si import interval, share, si, whole
 from simulator.build_report import build_report
 from simulator.report_text import steps_row
 from simulator.result import Run
+from simulator.sampled_rows import sampled_heads, sampled_line, sampled_rows
 
 _SHOWN = 20  # outputs
 _HEAD = ("model", "target", "profile", "coding", "k", "program_hash", "sync", "workload")
@@ -30,6 +32,7 @@ def outcome(run: Run) -> dict[str, Any]:
         **found["headline"],
         "events": dict(run.events),
         "analog": found["analog"],
+        "sampled": found["sampled"],
         **_traced(run, found),
     }
 
@@ -86,9 +89,20 @@ def render(found: dict[str, Any], console: Console | None = None) -> None:
     ):
         table.add_row(name, value)
     out.print(table)
+    if found.get("sampled"):
+        out.print(_sampled(found["sampled"]))
     for line in found.get("trace", {}).get("left_out", ()):
         out.print(f"[bold red]the trace is not complete:[/] {escape(line)}", soft_wrap=True)
     out.print(f"wrote {found['run_dir']}", markup=False, soft_wrap=True)
+
+
+def _sampled(found: dict[str, Any]) -> Table:
+    table = Table(title=sampled_line(found), title_justify="left", box=box.SIMPLE_HEAD)
+    for i, head in enumerate(("", *sampled_heads(found))):
+        table.add_column(head, justify="right" if i else "left", overflow="fold")
+    for row in sampled_rows(found):
+        table.add_row(*row)
+    return table
 
 
 def _analog(error: dict[str, Any]) -> str:
@@ -107,11 +121,13 @@ def _text_rows(found: dict[str, Any], out: Console) -> list[tuple[str, str]]:
         out.print(printable(found["text"]), markup=False, soft_wrap=True)
         out.print()
     first = f"{si(found['time_to_first_token_s'], 's')} ({found['prompt_tokens']} tokens of prompt)"
+    windows = found["sampled"] and len(found["sampled"]["windows"])
+    of = f", {windows} windows" if windows else ""
     return [
         ("time to first token", first),
-        ("rate", si(found["tokens_per_s"], "token/s")),
+        (f"rate{of}", si(found["tokens_per_s"], "token/s")),
         *steps_row(found["steps_per_token"], found["barrier_share"]),
-        (f"energy per token ({found['phase']})", _span(found["joules_per_token"], "J")),
+        (f"energy per token ({found['phase']}{of})", _span(found["joules_per_token"], "J")),
     ]
 
 

@@ -55,7 +55,8 @@ class Course:
         self.before, self.busy, self.steps, self.start = seen, busy, steps, self.end
 
 
-def _counted(simulation: Simulation) -> tuple[Snapshot, NDArray[np.int64], int]:
+def counted(simulation: Simulation) -> tuple[Snapshot, NDArray[np.int64], int]:
+    """What `Course.close` takes."""
     return snapshot(simulation.state), _busy_ps(simulation), simulation.steps
 
 
@@ -81,12 +82,12 @@ def run_text(
             if not course.phases:
                 report("prefill", simulation.finished, len(prompt))
         if not course.phases:
-            course.close(program, facts, "prefill", len(prompt), _counted(simulation))
+            course.close(program, facts, "prefill", len(prompt), counted(simulation))
         course.generated.append(_sampled(simulation))
         if len(course.generated) > 1:
             report("decode", len(course.generated), wanted)
     if wanted > 1:
-        course.close(program, facts, "decode", wanted - 1, _counted(simulation))
+        course.close(program, facts, "decode", wanted - 1, counted(simulation))
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course
@@ -117,7 +118,7 @@ def run_steps(
             report("steps", step + 1, len(spikes))
             if simulation.started < len(spikes):
                 simulation.start(spikes[simulation.started], ps)
-    course.close(simulation.program, facts, "steps", len(spikes), _counted(simulation))
+    course.close(simulation.program, facts, "steps", len(spikes), counted(simulation))
     simulation.flush_trace()
     check_conservation(simulation.program, facts, simulation.state)
     return course

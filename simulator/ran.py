@@ -1,16 +1,19 @@
 """What a run gives, and the two ways to get it: by events, and in lock step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler.program import Program
 from hw_models.chip import Sync
 from simulator.analog import exact
 from simulator.checkpoint import Job, Keeper
+from simulator.counters import buffers_of
 from simulator.drive import Simulation, Trajectory
 from simulator.hot import state as hot
 from simulator.lockstep_run import LockstepRun, course_of, run_lockstep
 from simulator.phases import UNDER_WAY, Course, Progress, run_steps, run_text
-from simulator.result import Phase
+from simulator.result import Buffers, Phase, Sampled
+from simulator.sampled import Plan, run_sampled
 from simulator.tracing import Tracer
 from simulator.workload import Workload
 
@@ -27,6 +30,7 @@ class Ran:
     sync: Sync
     events: dict[str, int]
     converted: tuple[int, int]
+    buffers: Buffers | None = None
 
 
 def simulated(
@@ -38,7 +42,33 @@ def simulated(
     workload: Workload | None,
 ) -> Ran:
     """Event by event."""
-    simulation = Simulation(
+    simulation = _simulation(program, job, tracer, workload)
+    course = keeper and keeper.attach(simulation, tracer, Course.of(simulation))
+    if job.spikes is not None:
+        course = run_steps(simulation, job.spikes, report, course)
+    else:
+        course = run_text(simulation, job.prompt, job.tokens, report, course)
+    return _ran(simulation, course)
+
+
+def windows(
+    program: Program,
+    job: Job,
+    where: Plan,
+    pending: Mapping[int, dict[object, object]],
+    report: Progress,
+    workload: Workload,
+) -> tuple[Ran, Sampled]:
+    """The prompt, and single tokens behind it, event by event."""
+    simulation = _simulation(program, job, None, workload)
+    course, found = run_sampled(simulation, job.prompt, where, pending, report)
+    return _ran(simulation, course), found
+
+
+def _simulation(
+    program: Program, job: Job, tracer: Tracer | None, workload: Workload | None
+) -> Simulation:
+    return Simulation(
         program,
         slots=job.slots,
         sync=job.sync,
@@ -48,11 +78,9 @@ def simulated(
         workload=workload,
         in_flight=UNDER_WAY if job.spikes is not None else len(job.prompt),
     )
-    course = keeper and keeper.attach(simulation, tracer, Course.of(simulation))
-    if job.spikes is not None:
-        course = run_steps(simulation, job.spikes, report, course)
-    else:
-        course = run_text(simulation, job.prompt, job.tokens, report, course)
+
+
+def _ran(simulation: Simulation, course: Course) -> Ran:
     reg, progress = simulation.state.reg, simulation.state.progress
     return Ran(
         found=simulation.found,
@@ -66,6 +94,7 @@ def simulated(
             "busiest_core_ps": int(simulation.state.core[:, hot.BUSY].max()),
         },
         converted=(int(progress[:, hot.CONVERTED].sum()), int(progress[:, hot.CLIPPED].sum())),
+        buffers=buffers_of(simulation.program, simulation.state),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from compiler.activity import Activity
 from compiler.operations import layer_kind
+from hw_models.errors import BadInput
 from kernels.coding import encode
 
 ROWS: Final = 256
@@ -24,29 +25,41 @@ COLOURS: Final = ("#f4f4ef", "#bcd9e6", "#6fb0cf", "#2f7fb0", "#15507f", "#0b1f3
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """spikes int64[n_shown, tokens]: of channel channels[i] (of n) for every token."""
+    """spikes int64[n_shown, tokens]: of channel channels[i] (of n) for every token of the run.
+
+    ran: tokens that the site encoded; an expert is silent for those that chose others.
+    """
 
     site: str
     n: int
     channels: NDArray[np.int64]
     spikes: NDArray[np.int64]
+    ran: int
 
     @property
     def tokens(self) -> int:
         return int(self.spikes.shape[1])
 
+    @property
+    def mean(self) -> float:
+        """Spikes per channel shown and token encoded."""
+        return float(self.spikes.sum() / max(1, self.channels.size * self.ran))
+
 
 def raster(activity: Activity, site: str, coding: str, rows: int = ROWS) -> Raster:
     """Spikes of one site under a coding; BadInput for a site that was not recorded."""
     counts = activity.stacked(site)
-    tokens, n = counts.shape
+    n, own = counts.shape[1], activity.tokens[site]
+    tokens = max(len(of) for of in activity.tokens.values())  # of a site that always runs
+    if not 0 <= min(own) <= max(own) < tokens:
+        raise BadInput(f"site {site} has tokens that others have not", where="activity.parquet")
     spikes = np.zeros((n, tokens), np.int64)
     width = int(np.abs(counts.astype(np.int64)).max(initial=0)).bit_length() + 1
-    for token in range(tokens):
-        train = encode(counts[token], coding, bits=width, site=site, token=token)
+    for row, token in zip(counts, own, strict=True):
+        train = encode(row, coding, bits=width, site=site, token=token)
         np.add.at(spikes[:, token], train.channel, train.times)
     channels = np.unique(np.linspace(0, n - 1, min(n, rows)).astype(np.int64))
-    return Raster(site, n, channels, spikes[channels])
+    return Raster(site, n, channels, spikes[channels], len(own))
 
 
 def telling_sites(activity: Activity, thresholds: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from compiler.graph import Router, feeds, reads
+from compiler.graph import Gla, Router, feeds, reads
 from compiler.program import Program, widened
 from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
@@ -54,8 +54,11 @@ def compare(
                     _expect((sums == want.sums[linear]).all(), "sums", f"{linear}, token {token}")
                     rows[linear] += 1
             if isinstance(stage, Router):
-                equal = found.chosen[stage.name][token] == want.chosen[stage.name]
+                equal = found.activity.chosen[stage.name][token] == want.chosen[stage.name]
                 _expect(equal, "choices", f"{stage.name}, token {token}")
+            if isinstance(stage, Gla):
+                equal = (found.activity.active[stage.name][token] == want.active[stage.name]).all()
+                _expect(equal, "active channels", f"{stage.name}, token {token}")
             for site in feeds(stage):
                 if site in want.counts and site not in skipped:
                     counts, v_th = (

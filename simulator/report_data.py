@@ -14,7 +14,8 @@ from simulator.density import Density
 from simulator.paper import PaperTable
 from simulator.ranges import times
 from simulator.report_json import baseline_json, paper_json, plain
-from simulator.result import AnalogError, Traced
+from simulator.result import AnalogError, Buffers, Sampled, Traced
+from simulator.sampled_rows import sampled_json
 
 FORMAT: Final = "spikeloom-report-1"
 
@@ -161,6 +162,8 @@ class Report:
     analog: AnalogError | None = None  # what converters and cells of a crossbar changed
     workload: str = "functional"
     trace: Traced | None = None  # what a trace of the run holds
+    buffers: Buffers | None = None  # of links, where some have an end
+    sampled: Sampled | None = None  # estimates are for `streams`; phases hold what was simulated
 
     @property
     def main(self) -> PhaseReport:
@@ -179,7 +182,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Format spikeloom-report-1; what is not known (or not finite) is null."""
-        skipped = ("phases", "chip", "paper")
+        skipped = ("phases", "chip", "paper", "sampled")
         main = self.main
         return plain(
             {
@@ -201,6 +204,7 @@ class Report:
                 **{name: getattr(self, name) for name in self.__slots__ if name not in skipped},
                 "phases": [p.to_json() for p in self.phases],
                 "paper": paper_json(self.paper),
+                "sampled": self.sampled and sampled_json(self.sampled),
                 "target_resolved": self.chip,
                 "rows": self.rows(),
             }

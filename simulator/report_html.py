@@ -18,11 +18,14 @@ from simulator.page import environment
 from simulator.raster import BINS, COLOURS, Raster, png, raster, telling_sites
 from simulator.report_data import PhaseReport, Report, by_operation
 from simulator.result import Run
+from simulator.sampled_rows import sampled_heads, sampled_json, sampled_line, sampled_rows
 from simulator.tables import (
     ALL_LEVELS,
     LEVEL_NAMES,
     PricedRow,
     baseline_rows,
+    buffer_lines,
+    buffer_rows,
     comparisons,
     error_lines,
     error_rows,
@@ -114,8 +117,15 @@ def _view(
         "rasters": _rasters(report, run, activity),
         "bins": [(colour, _bin(*ends)) for colour, ends in zip(COLOURS, BINS, strict=True)],
         "error": report.analog and (error_rows(report.analog), error_lines(report.analog)),
+        "buffers": report.buffers and (buffer_rows(report.buffers), buffer_lines(report.buffers)),
+        "sampled": report.sampled and _sampled(sampled_json(report.sampled)),
         "provenance": {key: _words(value) for key, value in provenance.items()},
     }
+
+
+def _sampled(found: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [(name, *(_micro(cell) for cell in cells)) for name, *cells in sampled_rows(found)]
+    return {"line": sampled_line(found), "heads": sampled_heads(found), "rows": rows}
 
 
 def _phase(p: PhaseReport) -> dict[str, Any]:
@@ -189,7 +199,6 @@ def _rasters(report: Report, run: Run, activity: Activity | None) -> list[dict[s
         {
             "raster": one,
             "image": "data:image/png;base64," + base64.b64encode(png(one)).decode(),
-            "mean": _mean(one),
             "prompt": _prompt_share(report, one),
         }
         for one in drawn
@@ -201,10 +210,6 @@ def _prompt_share(report: Report, drawn: Raster) -> float:
     if report.main.unit == "step":
         return 100.0
     return min(100.0, 100.0 * report.prompt_tokens / max(1, drawn.tokens))
-
-
-def _mean(drawn: Raster) -> float:
-    return float(drawn.spikes.mean()) if drawn.spikes.size else 0.0
 
 
 def _words(value: Any) -> str:

@@ -11,9 +11,12 @@ from hw_models.cost import Range
 from hw_models.si import change, interval, share, si, whole
 from simulator.paper import Cell
 from simulator.report_data import PhaseReport, Report
-from simulator.result import AnalogError
+from simulator.result import AnalogError, Buffers
+from simulator.sampled_rows import sampled_heads, sampled_json, sampled_line, sampled_rows
 from simulator.tables import (
     baseline_rows,
+    buffer_lines,
+    buffer_rows,
     comparisons,
     error_lines,
     error_rows,
@@ -40,6 +43,9 @@ def render_text(report: Report, console: Console | None = None) -> None:
         _list(
             out, "The run's trace is not complete; counters and joules are", report.trace.left_out
         )
+    if report.sampled:
+        found = sampled_json(report.sampled)
+        out.print(_table(sampled_line(found), ("", *sampled_heads(found)), sampled_rows(found)))
     out.print(_paper(report))
     for phase in report.phases:
         out.print(_levels(phase))
@@ -51,6 +57,9 @@ def render_text(report: Report, console: Console | None = None) -> None:
         lines = (f"{name}: {value}" for name, value in error_lines(report.analog))
         _list(out, "Analog error of the whole run", lines)
     out.print(_events(report))
+    if report.buffers:
+        out.print(_buffers(report.buffers))
+        _list(out, "Queues", (f"{name}: {n}" for name, n in buffer_lines(report.buffers)))
     out.print(_density(report))
     _list(out, "Not priced", _unpriced(report))
     _list(out, "To know before quoting these numbers", report.assumptions)
@@ -76,11 +85,12 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
 def _headline(r: Report) -> Table:
     main, unit = r.main, r.main.unit
     first = f" ({r.prompt_tokens} tokens)" if unit == "token" else ""
+    of = f", {len(r.sampled.windows)} windows" if r.sampled else ""
     table = Table(box=None, show_header=False)
     for name, value in (
-        (f"energy per {unit} ({main.name})", span(main.joules_per_token, "J")),
+        (f"energy per {unit} ({main.name}{of})", span(main.joules_per_token, "J")),
         ("energy per dense MAC", span(_joules(main.pj_per_mac), "J")),
-        ("rate of one stream", si(r.tokens_per_s, f"{unit}/s")),
+        (f"rate of one stream{of}", si(r.tokens_per_s, f"{unit}/s")),
         (f"time to first {unit}", si(r.time_to_first_token_s, "s") + first),
         ("power of all chips", span(main.watts, "W")),
         ("chips, cores", f"{whole(r.n_chips)}, {whole(r.n_cores)}"),
@@ -186,6 +196,12 @@ def _analog(error: AnalogError) -> Table:
     ]
     columns = ("linear (worst of its layers)", "layers", "RMS of errors", "largest error")
     return _table("Analog error: sums against exact ones, relative to their RMS", columns, rows)
+
+
+def _buffers(buffers: Buffers) -> Table:
+    columns = ("link buffers (whole run)", "flits", "most held", "stalled, all links")
+    title = "Back-pressure: high-water marks, and time that messages waited for room alone"
+    return _table(title, columns, buffer_rows(buffers))
 
 
 def _events(r: Report) -> Table:

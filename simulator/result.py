@@ -73,6 +73,24 @@ class AnalogError:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferUse:
+    """Buffers at the ends of one kind of link."""
+
+    flits: int  # that one holds; 0: without an end
+    high_water_flits: int  # most that one held
+    stalled_ps: int  # all links added up: a message waited for room, and for nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """What links with finite buffers came to; queues of cores have no end."""
+
+    links: Mapping[str, BufferUse]  # by kind
+    injection_high_water: int  # most messages that waited to leave one core, or the host
+    ejection_high_water: int  # most messages that were at one core, which was not done with them
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """What a trace holds of a run, and what it leaves out; counters know nothing of it.
 
@@ -110,6 +128,51 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a sample says of all tokens: their total, and how much more or less it may be.
+
+    margin: half of the confidence interval; freedom: degrees of freedom of its Student's t;
+    simulated: the sum of what was simulated, from which the rest follows
+    """
+
+    total: float
+    margin: float
+    freedom: float
+    simulated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One token decoded at a position of the text (0 for the first token of the prompt)."""
+
+    position: int
+    ps: int  # from the start of its embedding to its logits at the host
+    counts: Mapping[str, int]  # by event kind, operations added up
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Of the tokens that a long text decodes, only those at some positions were simulated.
+
+    The phase `decode` of the run, and all counters, are of these windows alone. estimates: of all
+    decoded tokens (simulator.estimates), for a single stream.
+    """
+
+    context: int  # positions: the prompt's tokens and the decoded ones
+    prompt: int  # of these; simulated one by one
+    seed: int
+    strata: tuple[tuple[int, int], ...]  # positions first to end - 1; together all decoded tokens
+    windows: tuple[Window, ...]
+    confidence: float
+    method: str
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def decoded(self) -> int:
+        return self.context - self.prompt
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A finished simulation."""
 
@@ -141,6 +204,8 @@ class Run:
     workload: str = "functional"  # "replay" and "profile" have counts, and no text or outputs
     counts_from: str = ""  # of those: where the counts come from
     trace: Traced | None = None
+    buffers: Buffers | None = None  # None: no buffer of the target has an end
+    sampled: Sampled | None = None  # then `decode` holds some of the text's tokens only
 
     @property
     def winner(self) -> int | None:

@@ -12,7 +12,7 @@ from hw_models.errors import Bug
 from hw_models.events import LINKS, MESSAGES
 from simulator.hot import contention as hot
 from simulator.hot.contention import Routes
-from simulator.hot.noc import rank
+from simulator.hot.order import rank
 from simulator.lockstep import Lockstep
 from simulator.senders import Senders, StepCosts, part_table, senders_of
 

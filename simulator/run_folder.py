@@ -2,7 +2,7 @@
 
     run.json          what was run, format version, times (everything of Run but counters)
     counters.json     {phase: {operation: {kind: count}}}
-    activity.parquet  site, token, v_th, counts: one row per (site, token)
+    activity.parquet  counts of every site and token (simulator/activity_table.py)
     events.parquet, timeline.perfetto   with a trace
     SHA256SUMS        of all files above (`sha256sum -c SHA256SUMS` works)
     provenance.json   host, date, versions, wall time, and the checksum of these
@@ -21,18 +21,16 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.activity import Activity
 from hw_models.errors import BadInput
+from simulator.activity_table import read_table, write_table
 from simulator.result import Run
 from simulator.timeline import write_timeline
 from simulator.trace import Trace, write_events
 
-FORMAT: Final = "spikeloom-run-2"
+FORMAT: Final = "spikeloom-run-3"
 RUN, COUNTERS, ACTIVITY = "run.json", "counters.json", "activity.parquet"
 EVENTS, TIMELINE = "events.parquet", "timeline.perfetto"
 SUMS, PROVENANCE = "SHA256SUMS", "provenance.json"
@@ -40,14 +38,6 @@ UNDER_WAY: Final = "checkpoint"
 
 _HASHED: Final = (RUN, COUNTERS, ACTIVITY, EVENTS, TIMELINE)
 _AGAIN: Final = "run sbsim run again"
-_SCHEMA: Final = pa.schema(
-    [
-        ("site", pa.dictionary(pa.int32(), pa.string())),
-        ("token", pa.int32()),
-        ("v_th", pa.float32()),
-        ("counts", pa.list_(pa.int32())),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +95,14 @@ def read_run(folder: Path) -> Stored:
             if file_digest(file, "sha256").hexdigest() != digest:
                 raise BadInput(f"{name} is truncated or altered", where=str(folder), fix=_AGAIN)
     run = _run(folder)
-    activity = _activity(folder / ACTIVITY) if ACTIVITY in sums else None
+    activity = read_table(folder / ACTIVITY) if ACTIVITY in sums else None
     return Stored(run, activity, _provenance(folder), (*sums, SUMS, PROVENANCE))
 
 
 def read_activity(path: Path) -> Activity:
     """The activity of a run folder, checked, or of a table alone."""
     if path.is_file():
-        return _activity(path)
+        return read_table(path)
     found = read_run(path).activity
     if found is None:
         raise BadInput(f"the run has no {ACTIVITY}", where=str(path), fix=_AGAIN)
@@ -145,7 +135,7 @@ def _write(
     _write_text(work / RUN, json.dumps({"format": FORMAT} | head, indent=1) + "\n")
     _write_text(work / COUNTERS, _json(counters))
     if activity is not None:
-        _write_activity(work / ACTIVITY, activity)
+        write_table(work / ACTIVITY, activity)
     if trace is not None:
         write_events(trace, work / EVENTS)
         if trace.level != "chip":
@@ -162,26 +152,6 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _write_activity(path: Path, activity: Activity) -> None:
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
-        for site in activity.counts:
-            counts = activity.stacked(site)
-            tokens, n = counts.shape
-            index = pa.array(np.zeros(tokens, np.int32))
-            table = pa.table(
-                [
-                    pa.DictionaryArray.from_arrays(index, pa.array([site])),
-                    np.arange(tokens, dtype=np.int32),
-                    np.array(activity.v_th[site], np.float32),
-                    pa.ListArray.from_arrays(
-                        np.arange(0, tokens * n + 1, n, dtype=np.int32), counts.reshape(-1)
-                    ),
-                ],
-                schema=_SCHEMA,
-            )
-            writer.write_table(table)
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -231,30 +201,6 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput(f"{name} is no table of values", where=str(folder), fix=_AGAIN)
     return found
-
-
-def _activity(path: Path) -> Activity:
-    """Rows back into lists over tokens; BadInput where they are not what we write."""
-    activity = Activity()
-    try:
-        file = pq.ParquetFile(path)
-        if not file.schema_arrow.equals(_SCHEMA):
-            raise BadInput(f"{path.name} has other columns", where=str(path.parent))
-        for i in range(file.num_row_groups):
-            _add_rows(activity, file.read_row_group(i))
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise BadInput(f"{path.name} cannot be read: {e}", where=str(path.parent)) from None
-    return activity
-
-
-def _add_rows(activity: Activity, table: pa.Table) -> None:
-    sites = table["site"].to_pylist()
-    v_th = table["v_th"].to_numpy()
-    lists = table["counts"].combine_chunks()
-    values = lists.values.to_numpy()
-    offsets = lists.offsets.to_numpy()
-    for i, site in enumerate(sites):
-        activity.add(site, values[offsets[i] : offsets[i + 1]], np.float32(v_th[i]))
 
 
 def _json(value: Any) -> str:

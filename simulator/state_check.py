@@ -17,7 +17,7 @@ from simulator.hot.state import Fixed, State
 
 ROOMS: Final = (
     *("heap", "wave", "due", "message", "message_free", "values", "values_free"),
-    *("parked", "parked_free"),
+    *("parked", "parked_free", "copies", "owed"),
 )
 """Arrays that simulator.machine.enlarged lets grow, all to the same number of rows."""
 
@@ -34,10 +34,12 @@ def check_state(fixed: Fixed, state: State, fresh: State, started: int) -> None:
     for register in (h.R_FREE, h.R_FREE_VALUES, h.R_FREE_PARKED):
         _hold("reg", 0 <= reg[register] <= room)
     _hold("reg", reg[h.R_READY] == reg[h.R_TRACE] == reg[h.R_ERROR] == 0)
+    _hold("reg", reg[h.R_CLOSED] == reg[h.R_OWED] == reg[h.R_SYNAPSES] == 0)
     _hold("reg", reg[h.R_STARTED] == started >= 0)
     used, stores = _used(state, room)
     _check_messages(fixed, state, used, stores, started)
     _check_events(fixed, state, used)
+    _check_buffers(fixed, state, fresh, used)
     _check_waves(fixed, state, used)
     _check_parked(fixed, state, used)
     _check_progress(state, fresh, started)
@@ -57,7 +59,7 @@ def _check_shapes(state: State, fresh: State) -> None:
         found, wanted = getattr(state, name), getattr(fresh, name)
         _hold(name, isinstance(found, np.ndarray))
         shape = wanted.shape
-        if name in ROOMS:
+        if name in ROOMS and shape[0]:
             shape = (room, *shape[1:])
         elif name in TURNS:
             shape = (shape[0], max(shape[1], state.turn.shape[-1]))
@@ -98,15 +100,78 @@ def _check_messages(
 
 
 def _check_events(fixed: Fixed, state: State, used: np.ndarray) -> None:
-    """Every event is about a node, a sink or a task, and a message that is under way."""
-    what = state.heap[: state.reg[h.R_HEAP], 2]
-    kind, index, m = what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+    """Every event is about a node, a sink, a task, a link or a core, and a message that is under
+    way or a copy of one."""
+    kind, index, m = _events(state)
     most = np.array([len(fixed.node), len(fixed.sink), len(fixed.task), len(fixed.task)])
-    _hold("heap", what >= 0, kind < len(most))
+    if len(state.copies):
+        most = np.append(most, [1, len(fixed.node), 1 + len(fixed.link_kind), len(state.core)])
+    _hold("heap", kind >= 0, kind < len(most))
     _hold("heap", index < most[kind])
     moves = kind <= h.ARRIVE
     _hold("heap", m[moves] < used.size)
     _hold("heap", used[m[moves]])
+
+
+def _events(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kind, index and message of all events."""
+    what = state.heap[: state.reg[h.R_HEAP], 2]
+    return what >> h.KIND_SHIFT, (what >> h.INDEX_SHIFT) & h.MASK, what & h.MASK
+
+
+def _check_buffers(fixed: Fixed, state: State, fresh: State, used: np.ndarray) -> None:
+    """Every copy of a message waits in its link's queue or for an event, is cleared by as many
+    events and copies as it says, and none is free."""
+    room = len(state.copies)
+    if not room:
+        _hold("reg", state.reg[h.R_FREE_COPIES] == fresh.reg[h.R_FREE_COPIES])
+        return
+    _hold("reg", 0 <= state.reg[h.R_FREE_COPIES] <= room)
+    free = state.copies[: state.reg[h.R_FREE_COPIES], h.Y_FREE]
+    _hold("copies", free >= 0, free < room, np.unique(free).size == free.size)
+    kept = np.ones(room, bool)
+    kept[free] = False
+    kind, index, c = _events(state)
+    freed = kind == h.FREED
+    coming, arriving = c[kind == h.JOIN], c[kind == h.STAND]
+    refers = c[freed & (c > 0)] - 1
+    for one in (coming, arriving, refers):
+        _hold("heap", one < room)
+    waiting = _waiting(fixed, state, kept)
+    places = np.concatenate([coming, arriving, waiting])
+    _hold("copies", kept[places], kept[refers], np.unique(places).size == places.size)
+    node, above = state.copies[:, h.Y_NODE], state.copies[:, h.Y_ABOVE]
+    message = state.copies[places, h.Y_MESSAGE]
+    _hold("copies", node[kept] >= 0, node[kept] < len(fixed.node), above >= -1, above < room)
+    _hold("copies", message >= 0, message < used.size)
+    _hold("copies", used[message])
+    _hold("heap", node[arriving] == index[kind == h.STAND])
+    below = waiting[above[waiting] >= 0]
+    first, last = (fixed.node[node[above[below]], at] for at in (h.FIRST_CHILD, h.LAST_CHILD))
+    _hold("copies", kept[above[below]], first <= node[below], node[below] < last)
+    left = np.bincount(refers, minlength=room) + np.bincount(above[below], minlength=room)
+    left[arriving] += fixed.node[node[arriving], h.LAST_CHILD]
+    left[arriving] -= fixed.node[node[arriving], h.FIRST_CHILD]
+    before = np.zeros(room, bool)
+    before[coming] = before[waiting] = True
+    _hold("copies", state.copies[kept, h.Y_LEFT] == left[kept], before[kept] == (left[kept] == 0))
+
+
+def _waiting(fixed: Fixed, state: State, kept: np.ndarray) -> np.ndarray:
+    """Copies in the queues of links; these end, and none holds a copy twice, or of another link."""
+    ends = state.link[:, [h.B_FIRST, h.B_LAST]]
+    _hold("link", ends >= -1, ends < len(kept))
+    found: list[int] = []
+    for link in np.flatnonzero(ends[:, 0] >= 0).tolist():
+        c = int(ends[link, 0])
+        while c >= 0:
+            _hold("copies", c < len(kept), len(found) < len(kept))
+            _hold("copies", kept[c], 0 <= state.copies[c, h.Y_NODE] < len(fixed.node))
+            _hold("copies", fixed.node[state.copies[c, h.Y_NODE], h.LINK] == link)
+            found.append(c)
+            c = int(state.copies[c, h.Y_NEXT])
+        _hold("link", found[-1] == ends[link, 1])
+    return np.array(found, np.int64)
 
 
 def _check_waves(fixed: Fixed, state: State, used: np.ndarray) -> None:
@@ -150,8 +215,8 @@ def _check_progress(state: State, fresh: State, started: int) -> None:
     _hold("progress", state.progress[:, h.SYMBOL] >= h.ALL)
     _hold("stage_token", state.stage_token < max(1, started))
     _hold("stage_left", state.stage_left >= 0, state.stage_left <= state.stage_all[:, None])
-    for name in ("link", "core"):
-        _hold(name, getattr(state, name) >= 0)
+    _hold("link", state.link[:, [h.FREE, h.FLITS]] >= 0)
+    _hold("core", state.core >= 0)
 
 
 def _check_turns(state: State, started: int) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.chip import Chip
-from hw_models.errors import DoesNotFit
+from hw_models.errors import DoesNotFit, Unsupported
 from hw_models.events import LINKS
 from simulator.hot import contention as hot
 from simulator.hot.contention import KEY_BITS, Watched, step_ends
@@ -123,7 +123,9 @@ def _summed(rows: I64, core: I64) -> I64:
 class Contention:
     """The links and cores of a program as servers of its messages.
 
-    passed: int64[stop] messages so far, at links and at the cores where they end
+
+    Unsupported for a target whose link buffers have an end: servers would wait for those after
+    them. passed: int64[stop] messages so far, at links and at the cores where they end
     met: int64[2, stop] synapses of lists that these met so far, and that in `lanes`
     """
 
@@ -135,6 +137,10 @@ class Contention:
 
     @classmethod
     def of(cls, lockstep: Lockstep, costs: StepCosts) -> "Contention":
+        program = lockstep.program
+        if program.chip.bounded:
+            what = f"{program.chip.name} has link buffers with an end, which lock step has not"
+            raise Unsupported(what, where=program.graph.model, fix="sbsim run --sync dataflow")
         roads = roads_of(lockstep, costs)
         n = roads.link.size
         return cls(lockstep, roads, costs, np.zeros(n, np.int64), np.zeros((2, n), np.int64))

@@ -9,11 +9,11 @@ from compiler.operations import layer_kind
 from hw_models.cost import Range
 from hw_models.events import LEVELS
 from hw_models.ledger import STATIC, Ledger, Row
-from hw_models.si import share, whole
+from hw_models.si import share, si, whole
 from simulator.baselines import ON_CHIP
 from simulator.ranges import times
 from simulator.report_data import PhaseReport
-from simulator.result import AnalogError, LinearError
+from simulator.result import AnalogError, Buffers, LinearError
 
 ALL_LEVELS: Final = (*LEVELS, STATIC)
 LEVEL_NAMES: Final = {
@@ -122,6 +122,27 @@ def error_lines(error: AnalogError) -> list[tuple[str, str]]:
         ("conversions", f"{whole(error.conversions)}, {share(clipped)} clipped"),
         ("logits, KL(exact sums | this run)", f"{error.kl:.3g} nats, mean of {error.logits}"),
         ("same most likely next token", share(error.same_top)),
+    ]
+
+
+def buffer_rows(buffers: Buffers) -> list[tuple[str, str, str, str]]:
+    """Kind of link, flits of a buffer, most that one held, time that messages waited for room."""
+    return [
+        (
+            name,
+            whole(use.flits) if use.flits else "no end",
+            whole(use.high_water_flits),
+            si(use.stalled_ps * 1e-12, "s"),
+        )
+        for name, use in buffers.links.items()
+    ]
+
+
+def buffer_lines(buffers: Buffers) -> list[tuple[str, str]]:
+    """Queues without an end."""
+    return [
+        ("most messages waiting to leave a core", whole(buffers.injection_high_water)),
+        ("most messages at a core, not done with", whole(buffers.ejection_high_water)),
     ]
 
 

@@ -4,9 +4,8 @@ Nothing is computed then and no weights are needed: messages, deliveries, synops
 time follow from the counts alone, and there are no logits.
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,17 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.activity import Activity
-from compiler.graph import Router
+from compiler.graph import Gla, Router
 from compiler.program import Program
-from hw_models.errors import BadInput, Bug, Unsupported, Usage
-from simulator.machine import head_site
+from hw_models.errors import BadInput, Usage
 from simulator.profile import draw, pmfs
+from simulator.recorded import Counts, digest, recorded
 from simulator.run_folder import read_activity
-
-Counts = tuple[NDArray[np.int32], np.float32]
-"""Counts int32[n] of a site and token, and V_th (NaN where it is not known)."""
-
-_FIX = "an activity of a run of this model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +27,18 @@ class Workload:
     """Where counts come from, and of how many tokens.
 
     prompt, tokens: as of a functional run: tokens prefilled, and tokens sampled (of steps of
-    spikes: 0, and the steps); counts(site, token); chosen(router, token): experts; asked: plain
+    spikes: 0, and the steps); counts(site, token); chosen(router, token): experts; active(gla,
+    token): channels that touch the state, uint8[heads, d] as in compiler.activity; asked: plain
     values that `again` makes it from
     """
 
-    name: Literal["replay", "profile"]
+    name: Literal["functional", "replay", "profile"]
     origin: str
     prompt: int
     tokens: int
     counts: Callable[[str, int], Counts]
     chosen: Callable[[Router, int], tuple[int, ...]]
+    active: Callable[[Gla, int], NDArray[np.uint8]]
     asked: dict[str, Any]
 
 
@@ -54,71 +50,13 @@ def again(program: Program, asked: dict[str, Any]) -> Workload:
 def replay(program: Program, activity: Activity, where: str = "an activity") -> Workload:
     """What was spiked in an earlier run, on this or another target; `where` it lies.
 
-    The head may have run for some of the tokens only: then it ran for the last ones.
-    Raises BadInput for other sites, channels or tokens than the program has, and for counts that
-    its spikes cannot carry; Unsupported for experts, whose choice an activity does not tell.
+    Raises BadInput where the program cannot have done it (simulator.recorded).
     """
-    if any(isinstance(stage, Router) for stage in program.graph.stages):
-        what = "an activity does not say which experts a token chose"
-        raise Unsupported(what, where=program.graph.model, fix="--workload profile")
-    sites, spiking, head = program.graph.sites, program.graph.takes_spikes, head_site(program)
-    names = [site.name for site in sites]
-    lacking = [name for name in names if not activity.counts.get(name)]
-    foreign = [name for name in activity.counts if name not in names]
-    if lacking or foreign:
-        what = f"no counts of site {lacking[0]}" if lacking else f"there is no site {foreign[0]}"
-        raise BadInput(f"{what} of {program.graph.model}", where=where, fix=_FIX)
-    for site in sites:
-        _check_counts(program, site.name, site.n, activity.counts[site.name], where)
-    length = {name: len(activity.counts[name]) for name in names}
-    most = max(length.values())
-    for name, n in length.items():
-        if n != most and (name != head or spiking):
-            raise BadInput(f"{n} tokens of site {name}, {most} of others", where=where, fix=_FIX)
-    first = most - length[head]
-
-    def counts(site: str, token: int) -> Counts:
-        row = token - (first if site == head else 0)
-        return activity.counts[site][row], activity.v_th[site][row]
-
-    prompt, tokens = (0, most) if spiking else (first + 1, most - first)
-    origin = f"counts of sha256 {_digest(activity)}"
+    found = recorded(program, activity, where)
+    origin = f"counts of sha256 {digest(activity)}"
+    ways = found.counts, found.chosen, found.active
     asked = {"activity": activity, "where": where}
-    return Workload("replay", origin, prompt, tokens, counts, _no_experts, asked)
-
-
-def _no_experts(router: Router, token: int) -> tuple[int, ...]:
-    raise Bug("experts are asked for that were refused before", where=router.name)
-
-
-def _digest(activity: Activity) -> str:
-    """Of all counts, in the order of the sites' names."""
-    found = hashlib.sha256()
-    for site in sorted(activity.counts):
-        found.update(site.encode())
-        found.update(np.ascontiguousarray(activity.stacked(site), np.int32).tobytes())
-    return found.hexdigest()
-
-
-def _check_counts(
-    program: Program, site: str, n: int, rows: list[NDArray[np.int32]], place: str
-) -> None:
-    """Every token has a count per channel, and each fits a spike's payload."""
-    coding, bits = program.codings[site]
-    low, high = -(2**31 - 1), 2**31 - 1
-    if coding == "binary":
-        low, high = 0, 1
-    elif coding == "graded":
-        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-    for token, row in enumerate(rows):
-        where = f"{place}: site {site}, token {token}"
-        if row.shape != (n,):
-            raise BadInput(f"{row.size} channels; the program has {n}", where=where, fix=_FIX)
-        outside = (row < low) | (row > high)
-        if outside.any():
-            worst = int(row[outside.argmax()])
-            what = f"a count of {worst}; {coding} spikes carry {low} to {high}"
-            raise BadInput(what, where=where, fix=_FIX)
+    return Workload("replay", origin, found.prompt, found.tokens, *ways, asked)
 
 
 def profile(
@@ -157,11 +95,21 @@ def profile(
     def chosen_experts(router: Router, token: int) -> tuple[int, ...]:
         """All experts are as likely."""
         rng = np.random.default_rng((seed, len(index) + routers.index(router.name), token))
-        return tuple(rng.choice(router.n, router.top_k, replace=False).tolist())
+        return tuple(sorted(rng.choice(router.n, router.top_k, replace=False).tolist()))
+
+    def all_active(stage: Gla, token: int) -> NDArray[np.uint8]:
+        """How many are silent is not published: as if none were."""
+        return np.full((stage.heads, stage.head_dim), 3, np.uint8)
 
     origin = f"drawn with seed {seed}: {program.statistics['origin']}"
     asked = {"seed": seed, "prompt": None if spiking else prompt, "tokens": tokens}
-    return Workload("profile", origin, prompt, tokens, counts, chosen_experts, asked)
+    ways = counts, chosen_experts, all_active
+    return Workload("profile", origin, prompt, tokens, *ways, asked)
+
+
+def lengthened(found: Workload, tokens: int) -> Workload:
+    """A profile of more or fewer sampled tokens; the counts of those they share are the same."""
+    return replace(found, tokens=tokens, asked={**found.asked, "tokens": tokens})
 
 
 def chosen(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from compiler.audit.experts import resends
 from compiler.graph import Gla, Parallel, Population, Residual, Window, feeds
+from compiler.lazy_decay import pending_bytes
 from compiler.program import TILE, VECTOR, Program
 from kernels.neurons import NEURONS
 
@@ -134,6 +135,8 @@ def recurrent_state(program: Program) -> Iterator[tuple[str, int, int]]:
         least = 0
         if isinstance(stage, Gla | Parallel):
             least += 4 * stage.heads * stage.head_dim**2
+        if isinstance(stage, Gla):
+            least += stage.heads * pending_bytes(program.chip.core, stage.head_dim)
         if isinstance(stage, Window | Parallel):
             kept = stage.window + (stage.sinks if isinstance(stage, Parallel) else 0)
             least += kept * stage.kv_heads * 2 * (stage.head_dim + 4)

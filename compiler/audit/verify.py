@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compiler.audit.buffers import check_buffers, largest_messages
 from compiler.audit.cover import gap_or_overlap
 from compiler.audit.deadlock import circle
 from compiler.audit.limits import least_state, recurrent_state, uses
@@ -13,7 +14,7 @@ from compiler.audit.replay import Entries, replay
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import parent_of_node, tree_of_sink
 from compiler.program import TILE, Program
-from hw_models.errors import BadInput
+from hw_models.errors import BadInput, DoesNotFit
 
 Progress = Callable[[str, int, int], None]
 
@@ -162,11 +163,18 @@ def _routes(program: Program) -> Iterator[Check]:
 
 
 def _deadlock(program: Program) -> Iterator[Check]:
-    """Links do not wait for each other in a circle."""
+    """Links do not wait for each other in a circle; what waits has room where it does."""
     t = program.tables
     links = circle(t.node_link, parent_of_node(t))
     problem = f"links {links[:6]} wait for each other" if links else ""
     yield Check("no circle of waiting links", f"{np.unique(t.node_link).size:,} links", problem)
+    if program.chip.bounded and not links:
+        try:
+            check_buffers(program)
+        except DoesNotFit as error:
+            problem = str(error)
+        most = int(largest_messages(program).max(initial=0))
+        yield Check("link buffers hold any message", f"at most {most:,} bits", problem)
 
 
 def _weights(program: Program) -> Iterator[Check]:
@@ -181,8 +189,8 @@ def _weights(program: Program) -> Iterator[Check]:
         shape = (linear.n_post, linear.n_pre) if linear.listed is None else (linear.listed,)
         if q.shape != shape:
             problems.append(f"{linear.name}: weights {q.shape}")
-        elif int(q.min(initial=0)) < -most or int(q.max(initial=0)) > most:
-            problems.append(f"{linear.name}: a weight beyond {most}")
+        elif (beyond := q[(q < -most) | (q > most)]).size:
+            problems.append(f"{linear.name}: a weight of {beyond[0]}")
         elif linear.listed is not None and (wrong := wrong_list(program, i)):
             problems.append(f"{linear.name}: {wrong}")
         m = np.asarray(arrays.m)

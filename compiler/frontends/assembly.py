@@ -108,14 +108,22 @@ class Assembly:
         self.linears.append(linear)
         return name
 
-    def finish(self, model: str, embedding: str, norm: str, head: str, vocab: int) -> Graph:
+    def finish(
+        self,
+        model: str,
+        embedding: str,
+        norm: str,
+        head: str,
+        vocab: int,
+        context: int | None = None,
+    ) -> Graph:
         """The final norm and the dense head; returns the verified graph."""
         self.norm("final_norm", "head_in", norm)
         part = Part(head, None, (0, vocab))
         self.linears.append(Linear("head", "head_in", self.hidden, vocab, (part,)))
         self.stages.append(Logits("logits", "head", vocab))
         parts = (tuple(self.stages), tuple(self.sites), tuple(self.linears))
-        graph = Graph(model, "paper", embedding, vocab, *parts)
+        graph = Graph(model, "paper", embedding, vocab, *parts, context)
         verify(graph)
         return graph
 

@@ -180,4 +180,4 @@ def build(config: DecoderConfig, model: str) -> Graph:
         made.norm(at + "mlp_norm", at + "mlp_in", src + "post_attention_layernorm.weight")
         made.mlp(at, src + "mlp.", config.intermediate_size)
     head = EMBEDDING if config.tied else HEAD
-    return made.finish(model, EMBEDDING, FINAL_NORM, head, config.vocab_size)
+    return made.finish(model, EMBEDDING, FINAL_NORM, head, config.vocab_size, config.context)

@@ -155,7 +155,8 @@ def build(config: SpikingBrainMoeConfig, model: str) -> Graph:
             made.mlp(at, src + "mlp.", config.intermediate_size)
         else:
             made.mixture(at, src + "mlp.", sizes, *choice)
-    return made.finish(model, EMBEDDING, FINAL_NORM, HEAD, config.vocab_size)
+    context = config.context if config.full_attention_layers else None
+    return made.finish(model, EMBEDDING, FINAL_NORM, HEAD, config.vocab_size, context)
 
 
 def _projections(config: SpikingBrainMoeConfig, layer: int) -> Iterator[Part]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -15,7 +16,8 @@ def recorded(path: Path, most: int | None) -> dict[str, NDArray[np.int32]]:
     if not path.is_file():
         raise BadInput("no such file", where=str(path), fix="activity.parquet of a run folder")
     try:
-        table = pq.read_table(path, columns=["site", "counts"])
+        table = pq.read_table(path, columns=["what", "site", "counts"])
+        table = table.filter(pc.equal(table["what"], "counts"))
         sites, counts = table["site"].to_pylist(), table["counts"].combine_chunks()
         values = counts.values.to_numpy().astype(np.int32, casting="same_kind", copy=False)
         ends = counts.offsets.to_numpy()

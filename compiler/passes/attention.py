@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from compiler.graph import Gla, Parallel, Window
+from compiler.lazy_decay import pending_bytes
 from compiler.passes import vector_work as vw
 from compiler.passes.encoders import Block, close, encode_blocks
 from compiler.passes.plan import Plan
@@ -18,7 +19,7 @@ def gla_blocks(plan: Plan, stage: Gla) -> None:
     """
     d = stage.head_dim
     own = d * (plan.neuron_bytes + plan.channel_bytes)  # a head's query sums and outputs
-    whole = plan.chip.core.state_memory >= 4 * d * d + own
+    whole = plan.chip.core.state_memory >= 4 * d * d + pending_bytes(plan.chip.core, d) + own
     blocks = _whole_heads(plan, stage, own) if whole else _split_heads(plan, stage, own)
     encode_blocks(plan, stage, blocks)
 
@@ -37,7 +38,8 @@ def _shared(plan: Plan, stage: Gla, kv: int) -> tuple[int, int, float]:
 def _whole_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
     """As many heads of a group per core as fit; the group's shared task beside the first ones."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
-    head_bytes, shared_bytes = 4 * d * d + own, 3 * d * plan.neuron_bytes
+    kept = 4 * d * d + pending_bytes(plan.chip.core, d)
+    head_bytes, shared_bytes = kept + own, 3 * d * plan.neuron_bytes
     memory = plan.chip.core.state_memory
     together = head_bytes + shared_bytes <= memory  # else k, v, gate have a core of their own
     per_block = max(1, min(group, (memory - shared_bytes * together) // head_bytes))
@@ -56,7 +58,7 @@ def _whole_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
             task = plan.home(Task(name, stage.name, 0, neurons=neurons, gathers=True, work=work))
             members.append(task)
             channels = ((kv * group + head) * d, n * d)
-            at, size = plan.middle(stage.linear, *neurons), (n * head_bytes, n * d, n * 4 * d * d)
+            at, size = plan.middle(stage.linear, *neurons), (n * head_bytes, n * d, n * kept)
             block = Block(name, task, channels, at, [task], *size)
             if together and head == 0:
                 block.tasks.append(shared)
@@ -73,7 +75,8 @@ def _split_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
     """A head's home takes its queries and sends them to the cores that hold parts of the state;
     each returns its columns of the output, and the home norms and encodes them."""
     d, group = stage.head_dim, stage.heads // stage.kv_heads
-    widths = columns_of(plan, stage, keys=3)
+    late = pending_bytes(plan.chip.core, d)  # of every core with columns of a head
+    widths = columns_of(plan, stage, 3, late)
     blocks = []
     for kv in range(stage.kv_heads):
         shared, first, place = _shared(plan, stage, kv)
@@ -96,7 +99,7 @@ def _split_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
                 )
                 mine.append(task)
                 parts[part].append(task)
-                state = 4 * d * columns
+                state = 4 * d * columns + late
                 unit = Block(plan.tasks[task].name, task, (0, 0), at, [task], held, 0, state)
                 close(plan, stage.name, unit)
             work = vw.total(vw.normalise(d, norms=1), vw.magnitude(d))
@@ -116,14 +119,16 @@ def _split_heads(plan: Plan, stage: Gla, own: int) -> list[Block]:
     return blocks
 
 
-def columns_of(plan: Plan, stage: Gla | Parallel, keys: int) -> list[tuple[int, int]]:
+def columns_of(
+    plan: Plan, stage: Gla | Parallel, keys: int, late: int = 0
+) -> list[tuple[int, int]]:
     """Near-equal parts of a head's value columns, of at most half a core's state if that goes, each
-    with its bytes: state, and of every slot's token columns of the value and what `keys` vectors
-    (query, key, decay) hold."""
+    with its bytes: state, `late` for pending decays, and of every slot's token columns of the value
+    and what `keys` vectors (query, key, decay) hold."""
     d, memory = stage.head_dim, plan.chip.core.state_memory
 
     def held(columns: int) -> int:
-        return 4 * d * columns + 4 * plan.chip.core.token_slots * (keys * d + columns)
+        return late + 4 * d * columns + 4 * plan.chip.core.token_slots * (keys * d + columns)
 
     for room in (memory // 2, memory):
         for parts in range(2, d + 1):
@@ -135,7 +140,7 @@ def columns_of(plan: Plan, stage: Gla | Parallel, keys: int) -> list[tuple[int, 
         f"one column of a head's state needs {held(1)} bytes; "
         f"{plan.chip.name} has {memory} of state per core",
         where=stage.name,
-        fix="--set core.state_memory=... or a target with larger cores",
+        fix="--set core.state_memory=... or core.pending_decays=0, or a target with larger cores",
     )
 
 

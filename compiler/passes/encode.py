@@ -29,8 +29,7 @@ class SiteCode:
 
 
 def check_abilities(chip: Chip, graph: Graph) -> None:
-    """Refuse a target that lacks what the graph needs, or has what the simulator does not model;
-    Unsupported names it."""
+    """Refuse a target that lacks what the graph needs; Unsupported names it."""
     lacks = {
         "8-bit weights": 8 not in chip.abilities.weight_bits,
         f"a coding that tiles carry ({' or '.join(MAPPED)})": not graph.takes_spikes
@@ -49,13 +48,6 @@ def check_abilities(chip: Chip, graph: Graph) -> None:
             f"{chip.name} lacks {', '.join(missing)}",
             where=chip.name,
             fix="--target loihi-like",
-        )
-    bounded = [name for name, link in chip.links.items() if link.buffer_flits]
-    if bounded:
-        raise Unsupported(
-            "bounded link buffers are not simulated",
-            where=f"link.{bounded[0]}.buffer_flits of {chip.name}",
-            fix=f"--set link.{bounded[0]}.buffer_flits=0 (unbounded)",
         )
 
 

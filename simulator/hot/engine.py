@@ -11,21 +11,13 @@ Tasks of an expert know only the tokens that chose it: they count them, and take
 from numba import int64
 
 from simulator.hot import state as h
+from simulator.hot.buffers import moved, wait_in_line
+from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
-from simulator.hot.fire import (
-    cross,
-    due,
-    fire,
-    intake,
-    needed,
-    record,
-    schedule,
-    schedule_turn,
-    token_of,
-    turn_of,
-)
+from simulator.hot.fire import due, fire, needed, token_of, turn_of
 from simulator.hot.heap import pop
 from simulator.hot.jit import entry, inner
+from simulator.hot.moves import cross, intake, record, schedule, schedule_turn
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
 
 
@@ -244,10 +236,12 @@ def arrive(f, s, first, end, one, m, now):
             taken = message[h.M_VALUE]
             free = local or f.task[task, h.KIND] == h.HOST  # the host is not timed
             occupy(f, s, sink, m, now, 0 if free else taken * f.service[h.VALUE_PS])
+        if f.bounded is not None:
+            wait_in_line(f, s, sink, m, now)
         drop_reference(s, m)
         if taken:
             s.got[task, slot] += taken
-            missing = needed(f, task, token) - s.got[task, slot]
+            missing = needed(f, s, task, token) - s.got[task, slot]
             if missing < 0:
                 fail(s.reg, h.E_TOO_MANY, task, token, f.sink[sink, h.S_CORE], s.got[task, slot])
             if missing == 0 and turn == s.progress[task, h.NEXT]:
@@ -291,11 +285,15 @@ def stop(f, s, margin):
     if reg[h.R_READY]:
         return h.READY
     if reg[h.R_TAKEN] == reg[h.R_DUE] and (reg[h.R_HEAP] == 0 or s.heap[0, 0] == h.LATER):
+        if f.bounded is not None and reg[h.R_FREE_COPIES] < s.copies.shape[0]:
+            return h.STUCK
         if reg[h.R_WAVE]:
             return h.WAVE
         if reg[h.R_HEAP] == 0:
             return h.EMPTY
     room = min(reg[h.R_FREE], reg[h.R_FREE_VALUES], reg[h.R_FREE_PARKED])
+    if f.bounded is not None:
+        room = min(room, reg[h.R_FREE_COPIES])
     parked = s.parked.shape[0] - reg[h.R_FREE_PARKED]  # one release may bring them all back
     if reg[h.R_HEAP] + parked + margin > s.heap.shape[0] or room < margin:
         return h.GROW
@@ -328,7 +326,7 @@ def loop(f, s, task, token, now, margin, most):
     """
     reg, heap = s.reg, s.heap
     while True:
-        while token >= 0:
+        while token >= 0 and not reg[h.R_ERROR]:  # what is put off came before any error
             fire(f, s, task, token, now)
             token = due(f, s, task)
         why = stop(f, s, margin) if most else h.PAUSE
@@ -336,6 +334,12 @@ def loop(f, s, task, token, now, margin, most):
             return why
         most -= 1
         first, end, taking = 0, 1, next_is_due(reg, heap, s.due)
+        if reg[h.R_CLOSED] and needed_now(f, s, taking):
+            if reg[h.R_SYNAPSES] >= f.service[h.TOGETHER]:
+                return h.SUMS
+            sum_closed(f, s)
+            if reg[h.R_ERROR]:
+                return h.ERROR
         now = reg[h.R_DUE_PS] if taking else heap[0, 0]
         if now == h.LATER:
             next_step(f, s)
@@ -363,6 +367,8 @@ def loop(f, s, task, token, now, margin, most):
         elif kind == h.TURN:
             task, token = index, token_of(f, s, index, s.progress[index, h.DONE])
             continue
+        elif f.bounded is not None and kind > h.TURN:
+            moved(f, s, kind, index, m, now)
         else:
             task = arrive(f, s, first, end, -1 if taking else index, m, now)
         if task >= 0:

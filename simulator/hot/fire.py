@@ -9,66 +9,13 @@ task takes turns, one per step: it fires in the first and sends one symbol of it
 from numba import int64
 
 from simulator.hot import state as h
+from simulator.hot.buffers import new_copy
+from simulator.hot.closed import owe, put_off
 from simulator.hot.crossbar import close_arrays
 from simulator.hot.expand import TERNARY, in_step, next_spike
 from simulator.hot.fail import fail
-from simulator.hot.heap import push
 from simulator.hot.jit import inner
-from simulator.hot.lists import list_sums
-from simulator.hot.rows import tile_sums
-
-SEQ_BITS = 40
-
-
-@inner
-def schedule(reg, heap, time, tie, what):
-    """Add an event."""
-    n = reg[h.R_HEAP]
-    push(heap, n, time, tie, what)
-    reg[h.R_HEAP] = n + 1
-    if n + 1 > reg[h.R_HEAP_HIGH]:
-        reg[h.R_HEAP_HIGH] = n + 1
-
-
-@inner
-def record(reg, rows, time, duration, event, place, task, token, message, count):
-    """Add a row to the trace, if there is one."""
-    if rows.shape[0]:
-        row = reg[h.R_TRACE]
-        reg[h.R_TRACE] = row + 1
-        rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3] = time, duration, event, place
-        rows[row, 4], rows[row, 5], rows[row, 6], rows[row, 7] = task, token, message, count
-
-
-@inner
-def intake(f, time):
-    """When a core takes in what reaches it at `time`: at once, or in the next step."""
-    return h.LATER if f.service[h.BARRIER_PS] else time
-
-
-@inner
-def schedule_turn(s, task):
-    """A task acts when the next step begins, before that step's messages are taken in."""
-    what = (h.TURN << h.KIND_SHIFT) | (task << h.INDEX_SHIFT)
-    schedule(s.reg, s.heap, h.LATER, h.NONE, what)
-
-
-@inner
-def next_tie(core_table, core):
-    """(source core, per-source sequence) as one number."""
-    seq = core_table[core, h.SEQ]
-    core_table[core, h.SEQ] = seq + 1
-    return (core << SEQ_BITS) | seq
-
-
-@inner
-def cross(wire, link_table, link, kind, bits, times, now):
-    """Take a message over a link: (start, arrival) in ps; bursts hold it `times` times."""
-    flits = times * ((bits + wire[kind, h.FLIT_BITS] - 1) // wire[kind, h.FLIT_BITS])
-    start = max(now, link_table[link, h.FREE])
-    link_table[link, h.FREE] = start + flits * wire[kind, h.FLIT_PS]
-    link_table[link, h.FLITS] += flits
-    return start, start + wire[kind, h.HOP_PS] + (flits - 1) * wire[kind, h.FLIT_PS]
+from simulator.hot.moves import cross, intake, next_tie, record, schedule, schedule_turn
 
 
 @inner
@@ -106,10 +53,14 @@ def inject(f, s, time, task, tree, kind, token, bits, times, index, value, store
         if waves:
             join_wave(reg, s.wave, time, tie, root, m)
         return
+    s.tree_sent[tree, kind] += times
+    if f.bounded is not None:  # it waits for the link, and then for room
+        c = new_copy(reg, s.copies, m, root, h.NONE, task)
+        schedule(reg, s.heap, time, tie, (h.JOIN << h.KIND_SHIFT) | c)
+        return
     link = f.node[root, h.LINK]
     start, arrive = cross(f.wire, s.link, link, f.link_kind[link], bits, times, time)
     reg[h.R_QUIET] = max(reg[h.R_QUIET], s.link[link, h.FREE])
-    s.tree_sent[tree, kind] += times
     if waves:
         join_wave(reg, s.wave, arrive, tie, root, m)
     else:
@@ -167,19 +118,23 @@ def send_spikes(f, s, time, task, e, token, symbol):
 
 @inner
 def send_sums(f, s, time, task, e, token):
-    """P of a tile's neurons, some per message; row_sums holds them."""
+    """P of a tile's neurons, some per message; row_sums holds them, or they are put off."""
     width = f.linear[f.task[task, h.LINEAR], h.L_BITS]
     per, tree = f.message[h.PARTIAL, h.PER_MESSAGE], f.emit[e, h.E_TREE]
     first = f.emit[e, h.E_LO]
     end = first + f.emit[e, h.E_N]
+    later = f.task[task, h.KIND] == h.TILE and not f.array.size
     for lo in range(first, end, per):
         n = min(per, end - lo)
         store = h.NONE
         if f.service[h.VALUES]:
             s.reg[h.R_FREE_VALUES] -= 1
-            store = s.values_free[s.reg[h.R_FREE_VALUES]]
-            for i in range(n):
-                s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
+            if later:
+                store = owe(s, s.message_free[s.reg[h.R_FREE] - 1])  # the one that inject takes
+            else:
+                store = s.values_free[s.reg[h.R_FREE_VALUES]]
+                for i in range(n):
+                    s.values[store, i] = s.row_sums[lo - f.task[task, h.NEURON_LO] + i]
         bits = f.message[h.PARTIAL, h.HEADER] + n * width
         inject(f, s, time, task, tree, h.PARTIAL, token, bits, h.ONE, lo, n, store)
 
@@ -193,28 +148,6 @@ def send_values(f, s, time, task, e, token):
         n = min(per, total - lo)
         bits = f.message[h.VALUE, h.HEADER] + n * f.service[h.VALUE_BITS]
         inject(f, s, time, task, tree, h.VALUE, token, bits, h.ONE, h.ZERO, n, h.NONE)
-
-
-@inner
-def close_tile(f, s, task, token, slot):
-    """P of what the tile's inputs gathered, which is cleared for another token."""
-    row = f.task[task]
-    n, n_pre, groups = row[h.NEURON_N], row[h.N_PRE], row[h.GROUPS]
-    at, bound = row[h.SUMS] + slot * n_pre, row[h.BOUND] + slot * groups
-    counts, sums = s.inputs[at : at + n_pre], s.row_sums[:n]
-    if row[h.LIST] >= 0:
-        first = f.list_first[row[h.LIST] : row[h.LIST] + n_pre + 1]
-        list_sums(sums, first, f.list_neuron, f.list_value, counts)
-    else:
-        weight = f.weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
-        mantissa = f.mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
-        tile_sums(sums, s.row_sums[n:], weight, mantissa, counts)
-    counts[:] = 0
-    s.bound[bound : bound + groups] = 0
-    limit = 1 << (f.linear[row[h.LINEAR], h.L_BITS] - 1)
-    for j in range(n):
-        if sums[j] >= limit or sums[j] < -limit:
-            fail(s.reg, h.E_PARTIAL, task, token, row[h.NEURON_LO] + j, sums[j])
 
 
 @inner
@@ -275,10 +208,16 @@ def announce(reg, ready, what, index, token, time, task):
 
 
 @inner
-def tokens_kept(window, period, residue, token):
-    """How many of the last `window` tokens fall on one stripe of a KV ring."""
-    first = max(0, token - window + 1)
-    return (token - residue) // period - (first - 1 - residue) // period
+def position_of(s, token):
+    """Where in the text a token stands; tokens are counted as they are started."""
+    return token + s.reg[h.R_OFFSET]
+
+
+@inner
+def tokens_kept(window, period, residue, position):
+    """How many of the last `window` positions fall on one stripe of a KV ring."""
+    first = max(0, position - window + 1)
+    return (position - residue) // period - (first - 1 - residue) // period
 
 
 @inner
@@ -288,7 +227,7 @@ def work(f, s, task, token, now):
     core, slot = row[h.CORE], turn % f.service[h.SLOTS]
     duration = row[h.PS]
     if row[h.WINDOW]:
-        kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], token)
+        kept = tokens_kept(row[h.WINDOW], row[h.PERIOD], row[h.RESIDUE], position_of(s, token))
         duration += kept * row[h.RING_PS]
         s.progress[task, h.RING] += kept
     if row[h.KIND] == h.TILE and f.array.size:
@@ -308,7 +247,7 @@ def work(f, s, task, token, now):
     record(s.reg, s.trace, start, duration, h.T_FIRE, core, task, token, h.NONE, h.ZERO)
     if f.service[h.VALUES]:
         if row[h.KIND] == h.TILE and not f.array.size:
-            close_tile(f, s, task, token, slot)
+            put_off(f, s, task, token, slot)
         elif row[h.KIND] == h.VECTOR and row[h.NEURON_N] and row[h.GATHERS] < 0:
             pass_on(f, s, task, token, slot)
     if row[h.GATHERS] >= 0:
@@ -327,7 +266,7 @@ def fire(f, s, task, token, now):
         finish = work(f, s, task, token, now)
     for e in range(row[h.EMIT], row[h.EMIT_END]):
         residue = f.emit[e, h.E_RESIDUE]
-        if residue >= 0 and token % row[h.PERIOD] != residue:
+        if residue >= 0 and position_of(s, token) % row[h.PERIOD] != residue:
             continue
         condition = f.emit[e, h.E_CONDITION]
         if condition >= 0 and s.turn[condition, token] < 0:
@@ -354,11 +293,12 @@ def fire(f, s, task, token, now):
 
 
 @inner
-def needed(f, task, token):
+def needed(f, s, task, token):
     """Inputs a task awaits for a token."""
-    need = f.task[task, h.NEED]
-    if f.task[task, h.EXTRA] and token % f.task[task, h.PERIOD] == f.task[task, h.RESIDUE]:
-        need += f.task[task, h.EXTRA]
+    row = f.task[task]
+    need = row[h.NEED]
+    if row[h.EXTRA] and position_of(s, token) % row[h.PERIOD] == row[h.RESIDUE]:
+        need += row[h.EXTRA]
     return need
 
 
@@ -375,4 +315,4 @@ def due(f, s, task):
     if turn >= min(s.progress[task, h.DONE] + ahead, known):
         return -1
     token = token_of(f, s, task, turn)
-    return token if s.got[task, turn % slots] == needed(f, task, token) else -1
+    return token if s.got[task, turn % slots] == needed(f, s, task, token) else -1

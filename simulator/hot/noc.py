@@ -6,285 +6,317 @@ of these hands on in strictly increasing time. So first come, first served is a 
 streams by (time, tie), and times follow by a running maximum. They are the event queue's, to the
 picosecond.
 
-A key packs the time since the wave's earliest message and the message's row in the wave.
+A key packs the time since the wave's earliest message and the message's row in the wave. Beside it
+a stream holds the message's way: how many links it goes straight on, and the node behind them. Only
+there its tree is looked up, and nodes of one link lie together. Streams last only until their link
+has read them.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import int64, njit
+from numba import int64, njit, uint32, uint64
 
 from simulator.hot import state as h
 from simulator.hot.jit import entry, inner
+from simulator.hot.streams import (
+    FEWEST,
+    LAST,
+    clear,
+    clear_all,
+    collect,
+    join,
+    larger,
+    lowest,
+    pool_of,
+    size_class,
+    take,
+    wait,
+)
 
-DONE, TOO_LONG = 0, 1
+DONE, TOO_LONG, GROW = range(3)
 """Status: TOO_LONG where a wave lasts longer than keys can tell; then nothing has changed."""
 
-LAST = (1 << 63) - 1
+SEVERAL = 1 << 31
+"""Net.node: not one edge and a way, but SEVERAL + n and the first row of `branch` for n of them."""
 
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_LOWEST = np.zeros(64, np.int64)
-_LOWEST[[(0x03F79D71B4CB0A89 << bit & (1 << 64) - 1) >> 58 for bit in range(64)]] = range(64)
-
-FIRST, END, EDGE, STOP = range(4)  # Net.node: children, edge it comes over, stop; or -1
+WORD, PLACES, CROSSED, LATEST, MOST, STOOD = range(6)  # how far a wave has come
 
 
 class Net(NamedTuple):
     """Trees as streams. An edge leads from a link to one behind it; a place is a link's rank.
 
-    node        int32[nodes, 4]
-    tree_first  int64[trees + 1]: a tree's nodes in `nodes`, parents first
-    nodes       int64[nodes]
-    stop_first  int64[trees + 1]: a tree's stops, the nodes below its root that have sinks
-    edge_place  int64[edges], rising: place of the link that an edge leads to
-    place_edge  int64[places + 1]: edges that lead to a place
+    node        uint64[nodes], by place: the edge over which messages leave, << 32, and their way
+    branch      uint64[...]: the same, below roots, tree by tree, and below nodes that do not have
+                just one child
+    straight    a way is `straight` times the links that go straight on, plus the node behind them
+    tree_first  int64[trees + 1]: a tree's rows of branch
+    stop        int32[nodes]: which of its tree's stops it is, or -1
+    tree_stops  int64[trees]
+    place_edge  int64[places + 1]: edges that begin at a place; on the first one goes straight on
+    edge_place  int64[edges]: place that an edge leads to
     place_link  int64[places]
     place_kind  int64[places]
+    most        streams at one place: edges that lead to it, or 2
     """
 
     node: np.ndarray
+    branch: np.ndarray
+    straight: int
     tree_first: np.ndarray
-    nodes: np.ndarray
-    stop_first: np.ndarray
-    edge_place: np.ndarray
+    stop: np.ndarray
+    tree_stops: np.ndarray
     place_edge: np.ndarray
+    edge_place: np.ndarray
     place_link: np.ndarray
     place_kind: np.ndarray
+    most: int
 
 
-class Scratch(NamedTuple):
-    """Zeros before and after.
+class Wave(NamedTuple):
+    """Messages under way. Keys tell times since `base`, shifted by `shift`, and rows."""
 
-    edge  int64[edges]; tree int64[trees]; touched uint64[places / 64 + 1]
-    """
-
-    edge: np.ndarray
-    tree: np.ndarray
-    touched: np.ndarray
-
-
-@entry
-def rank(above, below, n_links):
-    """Links, each behind all that hand on to it, and how many: fewer than there are in a circle.
-
-    above, below   int64[edges], sorted by `above`
-    """
-    waits = np.zeros(n_links, np.int64)
-    first = np.zeros(n_links + 1, np.int64)
-    for e in range(above.size):
-        waits[below[e]] += 1
-        first[above[e] + 1] += 1
-    order = np.empty(n_links, np.int64)
-    n = 0
-    for link in range(n_links):
-        first[link + 1] += first[link]
-        if waits[link] == 0:
-            order[n] = link
-            n += 1
-    done = 0
-    while done < n:
-        for e in range(first[order[done]], first[order[done] + 1]):
-            waits[below[e]] -= 1
-            if waits[below[e]] == 0:
-                order[n] = below[e]
-                n += 1
-        done += 1
-    return order, n
-
-
-@njit(inline="always")
-def lowest(bits):
-    """Position of the lowest set bit of an uint64 that has one (Leiserson et al., 1998)."""
-    return _LOWEST[((bits & (~bits + np.uint64(1))) * _DE_BRUIJN) >> np.uint64(58)]
+    base: int
+    shift: int
+    longest: int  # flits of a message
+    flits: np.ndarray  # int64[kinds, rows], or [kinds, 1] where all messages are alike
+    stood: np.ndarray
 
 
 @inner
-def size_streams(net, messages, wave, scratch):
-    """Entries of every stream, in scratch.edge; links that get any are touched. Their sum."""
+def size_up(net, messages, wave, waiting, begun):
+    """Sizes of the streams that begin at roots: (how many streams, latest time, do messages differ
+    in length)."""
+    n, latest, differ = int64(0), int64(0), False
+    first = messages[wave[0, h.W_MESSAGE]]
     for i in range(wave.shape[0]):
-        scratch.tree[messages[wave[i, h.W_MESSAGE], h.M_TREE]] += 1
-    total = int64(0)
-    for i in range(wave.shape[0]):
-        tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
-        n = scratch.tree[tree]
-        if n == 0:
+        row = messages[wave[i, h.W_MESSAGE]]
+        differ |= row[h.M_BITS] != first[h.M_BITS] or row[h.M_TIMES] != first[h.M_TIMES]
+        if wave[i, h.W_NODE] < 0:
             continue
-        scratch.tree[tree] = 0
-        for k in range(net.tree_first[tree], net.tree_first[tree + 1]):
-            edge = int64(net.node[net.nodes[k], EDGE])
-            if edge >= 0:
-                scratch.edge[edge] += n
-                total += n
-                place = net.edge_place[edge]
-                scratch.touched[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
-    return total
+        latest = max(latest, wave[i, h.W_TIME])
+        for at in range(net.tree_first[row[h.M_TREE]], net.tree_first[row[h.M_TREE] + 1]):
+            edge = net.branch[at] >> uint64(32)
+            if waiting.size[edge] == 0:
+                begun[n] = edge
+                n += 1
+            waiting.size[edge] += 1
+    return n, latest, differ
 
 
 @inner
-def touched_places(touched, found):
-    """Set bits of `touched`, rising, into found; how many. They are cleared."""
-    n = 0
-    for word in range(touched.size):
-        bits = touched[word]
-        touched[word] = 0
-        while bits:
-            found[n] = (word << 6) + lowest(bits)
-            n += 1
-            bits &= bits - np.uint64(1)
-    return n
+def count_flits(wire, messages, wave, flits):
+    """Fill Wave.flits; returns the longest."""
+    longest, bits, times = int64(0), int64(-1), int64(-1)
+    for i in range(flits.shape[1]):
+        row = messages[wave[i, h.W_MESSAGE]]
+        same = row[h.M_BITS] == bits and row[h.M_TIMES] == times  # divisions are slow
+        bits, times = row[h.M_BITS], row[h.M_TIMES]
+        for kind in range(wire.shape[0]):
+            width = wire[kind, h.FLIT_BITS]
+            flits[kind, i] = flits[kind, i - 1] if same else times * ((bits + width - 1) // width)
+            longest = max(longest, flits[kind, i])
+    return longest
 
 
-@njit(inline="always")
-def hand_on(node, parent, key, to, keys, nodes):
-    """A message stands at a node: it joins the streams of the links behind it."""
-    for child in range(node[parent, FIRST], node[parent, END]):
-        edge = node[child, EDGE]
-        at = to[edge]
-        keys[at], nodes[at] = key, child
-        to[edge] = at + 1
+@inner
+def room_for(waiting, begun):
+    """Keys of the blocks that hold the streams begun."""
+    room = int64(0)
+    for edge in begun:
+        room += int64(1) << (size_class(waiting.size[edge] + 1) + FEWEST)
+    return room
+
+
+@inner
+def begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun):
+    """Messages stand at their roots: the first streams."""
+    for edge in begun:
+        waiting.at[edge] = take(pool, waiting.size[edge] + 1)
+    for i in range(wave.shape[0]):
+        if wave[i, h.W_NODE] >= 0:
+            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
+            key = (wave[i, h.W_TIME] - base) << shift | i
+            for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
+                join(waiting.at, net.branch[at], key, pool)
+    for edge in begun:
+        at, size = waiting.at[edge], waiting.size[edge]
+        wait(waiting, pool, edge, net.edge_place[edge], at - size, size)
 
 
 @njit(inline="always")
 def earliest(heads, n, keys):
-    """The stream whose next entry is first."""
-    best, least = 0, int64(LAST)
+    """The stream whose next message is first, its key, and the one that ends its turn."""
+    best, least, limit = 0, int64(LAST), int64(LAST)
     for j in range(n):
-        key = keys[heads[j]]
+        key = keys[uint64(heads[j])]
         if key < least:
-            best, least = j, key
-    return best
+            best, least, limit = j, key, least
+        elif key < limit:
+            limit = key
+    return best, least, limit
 
 
 @inner
-def lay_out(net, places, n_places, to):
-    """Streams one after another, place by place: from how many entries each has to where its first
-    one goes. Most streams of one place."""
-    begin, widest = int64(0), int64(0)
-    for p in range(n_places):
-        first, end = net.place_edge[places[p]], net.place_edge[places[p] + 1]
-        widest = max(widest, end - first)
-        for edge in range(first, end):
-            n, to[edge] = to[edge], begin
-            begin += n
-    return widest
+def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, now):
+    """A link serves n streams, first come, first served: (when it is free again, flits).
 
-
-@inner
-def begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flits, block):
-    """Messages stand at their roots: the first entries of streams; flits by kind of link, and where
-    each message's part of `stood` begins. Returns the latest time."""
-    latest, begin = -base, int64(0)
-    for i in range(wave.shape[0]):
-        row = messages[wave[i, h.W_MESSAGE]]
-        for kind in range(wire.shape[0]):
-            width = wire[kind, h.FLIT_BITS]
-            flits[i, kind] = row[h.M_TIMES] * ((row[h.M_BITS] + width - 1) // width)
-        if wave[i, h.W_NODE] >= 0:
-            tree = row[h.M_TREE]
-            block[i] = begin - net.stop_first[tree]
-            begin += net.stop_first[tree + 1] - net.stop_first[tree]
-            time = wave[i, h.W_TIME] - base
-            latest = max(latest, time)
-            hand_on(net.node, wave[i, h.W_NODE], (time << shift) | i, to, keys, nodes)
-    return latest
-
-
-@inner
-def open_streams(edges, end_edge, begin, to, heads, ends):
-    """Streams of a place that have entries: (how many, where the next place's begin)."""
-    n = 0
-    for edge in range(edges, end_edge):
-        if to[edge] > begin:
-            heads[n], ends[n] = begin, to[edge]
-            begin = to[edge]
-            n += 1
-    return n, begin
-
-
-@inner
-def cross_all(net, wire, links, base, shift, places, after, to, keys, nodes, flits, block, heads, ends, stood, longest):  # fmt: skip  # noqa: E501
-    """Every touched link in order: merge what comes, hand it on. Returns the latest time; the
-    links' new state is in `after`: free, flits."""
-    mask, node = (int64(1) << shift) - 1, net.node
-    latest, begin = -base, int64(0)
-    for p in range(after.shape[0]):
-        place = places[p]
-        link, kind = net.place_link[place], net.place_kind[place]
-        flit_ps, hop_ps = wire[kind, h.FLIT_PS], wire[kind, h.HOP_PS]
-        free, carried = links[link, h.FREE] - base, int64(0)
-        n, begin = open_streams(
-            net.place_edge[place], net.place_edge[place + 1], begin, to, heads, ends
-        )
-        while n:
-            best = earliest(heads, n, keys) if n > 1 else 0
-            at = heads[best]
-            heads[best] = at + 1
-            if at + 1 == ends[best]:
-                n -= 1
-                heads[best], ends[best] = heads[n], ends[n]
-            key, child = keys[at], nodes[at]
+    Times are keys without a row. busy: a flit's, or (flits: None) a message's; on: from a message's
+    last flit, when the link is free again, to its standing whole at the link's end.
+    """
+    mask, keys, ways = (int64(1) << wave.shift) - 1, pool.key, pool.way
+    straight, carried = uint32(net.straight), int64(0)
+    w, stood = uint64(next_at[main]), uint64(now[STOOD])
+    best, least, limit = earliest(heads, n, keys)
+    while least < LAST:
+        at, key = uint64(heads[best]), least
+        while True:  # until it is another one's turn
             i = key & mask
-            f = flits[i, kind]
-            start = max(key >> shift, free)
-            free = start + f * flit_ps
-            arrive = start + hop_ps + (f - 1) * flit_ps
-            carried += f
-            latest = max(latest, arrive)
-            if stood.size and node[child, STOP] >= 0:
-                stood[block[i] + node[child, STOP]] = arrive + base
-            hand_on(node, child, (arrive << shift) | i, to, keys, nodes)
-        latest = max(latest, free)
-        after[p, 0], after[p, 1] = free, carried
-        if latest >= longest:
-            break
-    return latest
+            if flits is None:
+                free = max(key ^ i, free) + busy
+            else:
+                free = max(key ^ i, free) + flits[uint64(i)] * busy
+                carried += flits[uint64(i)]
+            way, key = ways[at], (free + on) | i
+            if way >= straight:
+                put.key[w], put.way[w] = key, way - straight
+                w += uint64(1)
+            else:
+                if wave.stood.size and net.stop[way] >= 0:
+                    wave.stood[stood, 0] = (key >> wave.shift) + wave.base
+                    wave.stood[stood, 1] = (i << 32) | net.stop[way]
+                    stood += uint64(1)
+                onward = net.node[way]
+                edge = onward >> uint64(32)
+                if edge == main:
+                    put.key[w], put.way[w] = key, uint32(onward)
+                    w += uint64(1)
+                elif edge < SEVERAL:
+                    join(next_at, onward, key, put)
+                else:
+                    next_at[main], row = w, onward & uint64(0xFFFFFFFF)
+                    for more in range(row, row + (edge - uint64(SEVERAL))):
+                        join(next_at, net.branch[more], key, put)
+                    w = uint64(next_at[main])
+            at += uint64(1)
+            key = keys[at]
+            if key >= limit:
+                break
+        heads[best] = at
+        if n == 2:
+            best, least, limit = 1 - best, limit, key
+        else:
+            best, least, limit = earliest(heads, n, keys)
+    next_at[main], now[STOOD] = w, stood
+    return free, carried
 
 
 @inner
-def settle(net, places, after, links, base, to, keep):
-    """Scratch is zeros again; links are as they were left, if they are to be kept."""
-    for p in range(after.shape[0]):
-        for edge in range(net.place_edge[places[p]], net.place_edge[places[p] + 1]):
-            to[edge] = 0
-        if keep:
-            link = net.place_link[places[p]]
-            links[link, h.FREE] = after[p, 0] + base
-            links[link, h.FLITS] += after[p, 1]
+def spread(net, waiting, pool, put, first, end, size):
+    """What a link has handed on, `size` keys apart in `put`, becomes streams that wait."""
+    for edge in range(first, end):
+        begin = (edge - first) * size
+        n = waiting.at[edge] - begin
+        waiting.at[edge] = 0
+        if n:
+            at = take(pool, n + 1)
+            for k in range(n):
+                pool.key[at + k], pool.way[at + k] = put.key[begin + k], put.way[begin + k]
+            wait(waiting, pool, edge, net.edge_place[edge], at, n)
+
+
+@inner
+def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
+    """Links where messages wait, in order. Returns DONE, TOO_LONG, or GROW where there may be no
+    room for what the next link hands on.
+
+    after   int64[places, 3]: link, when it is free, flits
+    now     int64[6]: how far it is, changed
+    """
+    shift = wave.shift
+    while now[WORD] < waiting.touched.size:
+        bits = waiting.touched[now[WORD]]
+        if not bits:
+            now[WORD] += 1
+            continue
+        place = (now[WORD] << 6) + lowest(bits)
+        n, size = collect(waiting, place, heads)
+        first, end = net.place_edge[place], net.place_edge[place + 1]
+        now[MOST] = (2 * size + 2 + (1 << FEWEST)) * (end - first)
+        if now[MOST] > min(put.key.size, pool.key.size - pool.free[-1]):
+            return GROW
+        link, kind = net.place_link[place], net.place_kind[place]
+        flit_ps, on_ps = wire[kind, h.FLIT_PS], wire[kind, h.HOP_PS] - wire[kind, h.FLIT_PS]
+        free = max(links[link, h.FREE] - wave.base, 0)
+        last = max(now[LATEST], free) + float(wave.longest) * size * flit_ps + max(on_ps, 0)
+        if last >= int64(1) << (62 - shift):
+            return TOO_LONG
+        for edge in range(first, end):
+            waiting.at[edge] = (edge - first) * size
+        free, busy, on = free << shift, flit_ps << shift, on_ps << shift
+        flits, main = wave.flits[kind], uint64(first)
+        if flits.size == 1:
+            busy *= flits[0]
+            free, _ = merge(
+                net, waiting.at, main, pool, heads, n, free, busy, on, wave, None, put, now
+            )
+            carried = flits[0] * size
+        else:
+            free, carried = merge(
+                net, waiting.at, main, pool, heads, n, free, busy, on, wave, flits, put, now
+            )
+        clear(waiting, pool, place)
+        spread(net, waiting, pool, put, first, end, size)
+        free >>= shift
+        row = after[now[PLACES]]
+        row[0], row[1], row[2] = link, free, carried
+        now[PLACES] += 1
+        now[CROSSED] += size
+        now[LATEST] = max(now[LATEST], free + max(on_ps, 0))
+    return DONE
 
 
 @entry
-def carry(net, wire, messages, wave, links, scratch, stood):
+def carry(net, wire, messages, wave, links, waiting, stood):
     """Take a wave over all its links: (status, when all is quiet, crossings).
 
     wire      as Fixed.wire
     messages  as State.message: tree, bits and multiplicity are read
     wave      int64[rows, N_WAVE], sorted by tie: when a message stands at its root (or -1: none)
     links     as State.link, changed
-    stood     none, or room for the stops of all messages: when each stands there, message by
-              message in the order of its tree's nodes
+    waiting   nothing, before and after
+    stood     none, or int64[stops of all messages, 2], filled link by link: when a message stood
+              at one, and row << 32 | which one of its tree's
     """
-    rows, to = wave.shape[0], scratch.edge
+    rows = wave.shape[0]
     if rows == 0:
         return DONE, int64(0), int64(0)
-    base = wave[:, h.W_TIME].min()
-    shift = int64(1)
+    base, shift = wave[:, h.W_TIME].min(), int64(1)
     while (1 << shift) < rows:
         shift += 1
-    longest = int64(1) << (62 - shift)
-    total = size_streams(net, messages, wave, scratch)
-    places = np.empty(min(total, net.place_link.size), np.int64)
-    n_places = touched_places(scratch.touched, places)
-    widest = lay_out(net, places, n_places, to)
-    keys, nodes = np.empty(total, np.int64), np.empty(total, np.int32)
-    flits, block = np.empty((rows, wire.shape[0]), np.int64), np.empty(rows, np.int64)
-    latest = begin_at_roots(net, wire, messages, wave, base, shift, to, keys, nodes, flits, block)
-    after = np.empty((n_places, 2), np.int64)
-    heads, ends = np.empty(widest, np.int64), np.empty(widest, np.int64)
-    latest = max(latest, cross_all(
-        net, wire, links, base, shift, places, after, to, keys, nodes, flits, block, heads, ends,
-        stood, longest,
-    ))  # fmt: skip
-    settle(net, places, after, links, base, to, latest < longest)
-    if latest >= longest:
-        return TOO_LONG, int64(0), total
-    return DONE, latest + base, total
+    begun = np.empty(net.edge_place.size, np.int64)
+    n, latest, differ = size_up(net, messages, wave, waiting, begun)
+    begun = begun[:n]
+    flits = np.empty((wire.shape[0], rows if differ else 1), np.int64)
+    longest = count_flits(wire, messages, wave, flits)
+    pool, put = pool_of(2 * room_for(waiting, begun) + 1024), pool_of(1024)
+    begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun)
+    under_way = Wave(base, shift, longest, flits, stood)
+    after, heads = np.empty((net.place_link.size, 3), np.int64), np.empty(net.most, np.int64)
+    now = np.zeros(6, np.int64)
+    now[LATEST] = latest - base
+    status = int64(GROW)
+    while status == GROW:
+        status = cross_all(net, wire, links, under_way, waiting, pool, put, heads, after, now)
+        if now[MOST] > put.key.size:
+            put = pool_of(2 * now[MOST])
+        elif status == GROW:
+            pool = larger(pool, now[MOST])
+    if status == TOO_LONG:
+        clear_all(waiting, pool)
+        return TOO_LONG, int64(0), int64(0)
+    for k in range(now[PLACES]):
+        link = after[k, 0]
+        links[link, h.FREE] = after[k, 1] + base
+        links[link, h.FLITS] += after[k, 2]
+    return DONE, now[LATEST] + base, now[CROSSED]

@@ -13,6 +13,7 @@ STAGE, LOGITS = 0, 1
 
 # kinds of events, in the top bits of an event's `what`; below them an index and a message
 HOP, ARRIVE, RELEASE, TURN = 0, 1, 2, 3
+JOIN, STAND, FREED, SERVED = 4, 5, 6, 7  # where buffers are finite (buffers.py)
 KIND_SHIFT, INDEX_SHIFT = 60, 30
 MASK = (1 << 30) - 1
 
@@ -24,7 +25,7 @@ SPIKE, PARTIAL, VALUE, MARKER = 0, 1, 2, 3
 TILE, VECTOR, HOST = 0, 1, 2
 
 # reasons to return from the event loop
-EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
+EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE, STUCK, SUMS = range(9)
 
 # errors: code, then four numbers (task, token, core or sink, detail)
 (
@@ -63,8 +64,13 @@ EMPTY, READY, GROW, ERROR, PAUSE, TRACE_FULL, WAVE = range(7)
     R_TAKEN,
     R_DUE_PS,
     R_QUIET,  # when all links used so far are free and no message is on its way over them
-) = range(21)
-N_REGISTERS = 21
+    R_FREE_COPIES,
+    R_OFFSET,  # of a token, to its position in the text: KV rings go by positions
+    R_CLOSED,  # tiles that have closed without being summed yet, the messages that await their
+    R_OWED,  # sums, and their synapses
+    R_SYNAPSES,
+) = range(26)
+N_REGISTERS = 26
 
 # columns of Fixed.task
 (
@@ -104,7 +110,7 @@ ROOT, SOURCE, FIRST_LOCAL, LAST_LOCAL, FAN_OUT, T_CONDITION, SINKS = range(7)
 ROUTER_FIRST, ROUTER_END, ADDED = range(3)
 LINK, FIRST_CHILD, LAST_CHILD, FIRST_SINK, LAST_SINK = range(5)  # Fixed.node
 S_CORE, S_TASK, S_BASE = range(3)  # Fixed.sink
-FLIT_BITS, FLIT_PS, HOP_PS = range(3)  # Fixed.wire, by kind of link
+FLIT_BITS, FLIT_PS, HOP_PS, ROOM = range(4)  # Fixed.wire, by kind of link; room in flits
 CODING, BITS, OFFSET = range(3)  # Fixed.site (bits of a spike message, offset into counts)
 L_BITS, L_OFFSET, L_CODING = range(3)  # Fixed.linear (width of a sum, offset in stage_sums, coding)
 U_CORE, U_PS = range(2)  # Fixed.used_core
@@ -122,7 +128,8 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
     BARRIER_PS,  # 0: dataflow
     VALUES,  # 0: spikes are counted and timed, sums are not formed
     WAVES,  # 1: messages of a step go over the links together (hot.noc), not by the heap
-) = range(12)  # Fixed.service
+    TOGETHER,  # synapses of closed tiles that are worth a call of several threads
+) = range(13)  # Fixed.service
 
 # Fixed.array: a crossbar's constants; no entries where cores add spike by spike
 (
@@ -140,10 +147,24 @@ HEADER, PER_MESSAGE = range(2)  # Fixed.message (a marker's header is the whole 
 ) = range(11)
 
 # columns of State tables
-FREE, FLITS = range(2)  # link: ps when free, flits carried
+FREE, FLITS = range(2)  # link: ps when free, flits carried, and where buffers are finite:
+(
+    B_FIRST,  # copies that wait for it, in order; -1: none
+    B_LAST,
+    B_BUSY,  # 1: a message is being taken over it
+    B_STARTED,  # when one was last
+    B_HELD,  # flits in the buffer at its end, of messages on their way into it too
+    B_HIGH,
+    B_STALLED,  # ps that a message waited for room and nothing else
+    B_WAITING,  # messages that wait for it
+    B_MOST_WAITING,
+) = range(2, 11)
+N_LINK, N_LINK_BOUNDED = 2, 11
 W_TIME, W_TIE, W_NODE, W_MESSAGE = range(4)  # wave: when it stands at node (-1: no links)
 N_WAVE = 4
 C_FREE, BUSY, SEQ = range(3)  # core: ps when free, ps busy, messages and releases so far
+IN_LINE, MOST_IN_LINE = 3, 4  # where buffers are finite: messages that it is not done with
+N_CORE, N_CORE_BOUNDED = 3, 5
 (
     M_TREE,
     M_CLASS,
@@ -172,7 +193,29 @@ N_MESSAGE = 10
     SYNOPS,  # of lists
 ) = range(12)  # progress of a task, and its counts
 N_PROGRESS = 12
+# State.lazy, by stage, as in compiler.lazy_decay
+UNTOUCHED, FETCHED, NO_KEY, NO_QUERY = range(4)
+N_LAZY = 4
 ALL = -1  # SYMBOL under dataflow: a train leaves at once
+# closed tile: its messages are owed[C_OWED:C_OWED_END]; the first neuron beyond the width of
+# sums (or -1), and its sum
+C_TASK, C_TOKEN, C_OWED, C_OWED_END, C_TOO_WIDE, C_SUM = range(6)
+N_CLOSED = 6
+
+# State.copies: a message at a node of its tree, from when it waits for the node's link to when it
+# leaves the buffer behind it
+(
+    Y_MESSAGE,
+    Y_NODE,
+    Y_ABOVE,  # the copy it was made of, which stands in the buffer before; -1 at the source
+    Y_NEXT,  # behind it in the same queue
+    Y_LEFT,  # copies to be made of it that have not gone yet
+    Y_SINCE,  # when it came
+    Y_FLITS,  # that it takes in the buffer
+    Y_TASK,  # that sends it
+    Y_FREE,  # of the first R_FREE_COPIES rows: a free row
+) = range(9)
+N_COPY = 9
 
 # columns of the trace buffer
 TRACE_COLUMNS = ("time_ps", "duration_ps", "event", "place", "task", "token", "message", "count")
@@ -211,6 +254,9 @@ class Fixed(NamedTuple):
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
     # [row block, column, neuron] per tile
     cell: np.ndarray
+    # 1: some link has a finite buffer (hot.buffers). None is known when kernels are compiled: they
+    # are another machine code then, which has nothing of it
+    bounded: int | None
 
 
 class State(NamedTuple):
@@ -250,4 +296,10 @@ class State(NamedTuple):
     ready: np.ndarray  # [n, 5]: (0, stage, token, ps, last task) or (1, host task, token, ps, same)
     tree_sent: np.ndarray  # [tree, class] messages, bursts by multiplicity
     sink_got: np.ndarray  # [sink, class]
+    lazy: np.ndarray  # [stage, N_LAZY]
+    copies: np.ndarray  # [room, N_COPY]; no rows where buffers are without an end
+    # empty wherever a run is kept: they hold what is put off (hot.closed), and events to be told
+    closed: np.ndarray  # [most, N_CLOSED] tiles that have closed, as they closed
+    closed_counts: np.ndarray  # int32[most, axons]
+    owed: np.ndarray  # [room] messages that await sums
     trace: np.ndarray  # [rows, 8]; no rows: no trace

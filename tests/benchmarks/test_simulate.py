@@ -2,6 +2,7 @@
 
 import heapq
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,32 +19,41 @@ LINKS = benchmark.Links("unicast", 16, 1000, 43_000, 1000, 1e-4)
 TOKEN = benchmark.Token("m", "t", 2.0, 1.0, 10**9, 0.05, 1, 1, 1, 1)
 
 
-def replayed(trees, sent):
-    """Arrivals at the ends of every tree, message by message, by a queue of (time, tie, node)."""
-    node, net = trees.net.node, trees.net
-    link_of = {edge: int(net.place_link[net.edge_place[edge]]) for edge in node[:, 2].tolist()}
+def replayed(link, parent, tree, stops, sent):
+    """Arrivals at the stops of every tree, by a queue of (time, tie, node)."""
+    children, root, stop = {}, {}, {}
+    for node in range(link.size):
+        if parent[node] < 0:
+            root[tree[node]] = node
+            continue
+        children.setdefault(parent[node], []).append(node)
+        if stops[node]:
+            stop[node] = sum(tree[other] == tree[node] for other in stop)
     free, stood = {}, {}
-    events = [(int(t), int(tie), int(root)) for t, tie, root, _ in sent.wave]
+    trees = sent.messages[:, h.M_TREE].tolist()
+    events = [(int(ps), i, root[trees[i]]) for i, ps in enumerate(sent.wave[:, h.W_TIME])]
     heapq.heapify(events)
     while events:
-        time, tie, at = heapq.heappop(events)
-        if node[at, 3] >= 0:
-            stood[tie, int(node[at, 3])] = time
-        for child in range(node[at, 0], node[at, 1]):
-            link = link_of[int(node[child, 2])]
-            start = max(time, free.get(link, 0))
-            free[link] = start + mesh.FLIT_PS
-            heapq.heappush(events, (start + mesh.HOP_PS, tie, child))
-    return [stood[key] for key in sorted(stood)]
+        time, i, at = heapq.heappop(events)
+        if at in stop:
+            stood[(i << 32) | stop[at]] = time
+        for child in children.get(at, ()):
+            start = max(time, free.get(link[child], 0))
+            free[link[child]] = start + mesh.FLIT_PS
+            heapq.heappush(events, (start + mesh.HOP_PS, i, child))
+    return stood
 
 
 @pytest.mark.parametrize("kind", ["unicast", "multicast"])
 def test_arrivals_are_those_of_an_event_queue(kind):
     rng = np.random.default_rng(5)
-    trees = mesh.unicasts(6, 3, rng) if kind == "unicast" else mesh.multicasts(6, 5, (3, 4), rng)
+    with patch.object(mesh, "streams", wraps=mesh.streams) as made:
+        one = kind == "unicast"
+        trees = mesh.unicasts(6, 3, rng) if one else mesh.multicasts(6, 5, (3, 4), rng)
+    link, parent, tree, _, stops, _ = made.call_args.args
     sent = mesh.traffic(trees, 300, 20_000, rng)
     stood, links = mesh.arrivals(trees, sent)
-    assert stood.tolist() == replayed(trees, sent)
+    assert {what: ps for ps, what in stood.tolist()} == replayed(link, parent, tree, stops, sent)
     assert links[:, h.FLITS].sum() == sent.crossings
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from compiler.accounting import Snapshot, counters, tree_facts, tree_traffic
+from compiler.graph import Gla
 from compiler.program import PARTIAL, SPIKE, TILE
 from hw_models.events import KINDS, LINKS, MESSAGES
 from kernels.coding import CODINGS
@@ -57,6 +58,23 @@ def one_by_one(program, facts, seen):
         if kind == "neuron_update":
             times = seen.task_updates
         found[op_of[task], kind] += t.work_count[row] * times[task]
+    for i, stage in enumerate(program.graph.stages):
+        if isinstance(stage, Gla):
+            untouched, fetched, no_key, no_query = seen.lazy[i]
+            d, holders = stage.head_dim, sum(
+                name.startswith(f"{stage.name}[head 0].part") for name in program.task_names
+            )  # fmt: skip
+            for _ in range(untouched):  # nothing but a decay that every core puts aside
+                found[stage.name, "state_read"] -= 4 * d
+                found[stage.name, "state_write"] += 4 * max(1, holders) - 4 * d
+                found[stage.name, "vec_mul"] -= 3 * d  # decay, k v, q S
+                found[stage.name, "vec_add"] -= 2 * d
+            for _ in range(fetched):  # and taken later
+                found[stage.name, "state_read"] += 4 * max(1, holders)
+                found[stage.name, "vec_mul"] += d
+            for _ in range(no_key + no_query):
+                found[stage.name, "vec_mul"] -= d
+                found[stage.name, "vec_add"] -= d
     return {key: int(n) for key, n in found.items() if n}
 
 
@@ -74,7 +92,8 @@ def anything(program, seed):
     rng, t = np.random.default_rng(seed), program.tables
     n_tasks = t.task_core.size
     shapes = [(t.tree_root.size, len(MESSAGES)), (t.sink_core.size, len(MESSAGES))]
-    shapes += [(n_tasks,)] * (len(Snapshot.__slots__) - 2)
+    shapes += [(n_tasks,)] * (len(Snapshot.__slots__) - 3)
+    shapes += [(len(program.graph.stages), 4)]
     return Snapshot(*(rng.integers(0, 1000, shape) for shape in shapes))
 
 

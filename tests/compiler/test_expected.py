@@ -51,6 +51,9 @@ def decode(request, tmp_path_factory):
     return case(request.param, tmp_path_factory.mktemp(request.param))
 
 
+LAZY = {"state_read", "state_write", "vec_mul", "vec_add"}
+
+
 def per_token(program):
     facts = tree_facts(program)
     found = counters(program, facts, expected(program, facts))
@@ -64,7 +67,10 @@ def test_counts_that_the_program_fixes_are_those_of_a_run(decode):
     fixed = {key for key in found if key[1] not in follows}
     counted = {(op, kind): n for op, kinds in phase.counters.items() for kind, n in kinds.items()}
     assert fixed == {key for key in counted if key[1] not in follows}
-    for key in fixed:
+    lazy = {(s.name, kind) for s in program.graph.stages if s.kind == "gla" for kind in LAZY}
+    for key in lazy:  # fewer where channels are silent, which the program does not know
+        assert counted[key] / phase.tokens < found[key]
+    for key in fixed - lazy:
         assert found[key] == pytest.approx(counted[key] / phase.tokens, rel=0.02), key
 
 

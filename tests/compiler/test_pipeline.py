@@ -211,7 +211,8 @@ def test_a_coding_that_is_not_mapped_yet_names_those_that_are(coding):
     ("overrides", "said"),
     [
         ({"core.synapse_memory": "31 B"}, "synapse memory"),
-        ({"core.state_memory": "300 B"}, "bytes of state"),
+        ({"core.state_memory": "300 B", "core.pending_decays": "0"}, "bytes of state"),
+        ({"core.state_memory": "300 B"}, "one column of a head's state needs"),
         ({"core.in_axons": "31"}, "in-axons"),
         ({"core.out_axons": "1"}, "of out-axons, a core of toy has 1"),
         ({"core.neurons": "3"}, "neurons on one core"),

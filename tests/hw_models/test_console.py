@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hw_models import console
-from hw_models.console import chosen_prompt, envelope, exit_codes, progress
+from hw_models.console import chosen_prompt, envelope, exit_codes, progress, token_count
 from hw_models.errors import BadInput, Usage
 
 
@@ -140,3 +140,20 @@ def test_importing_the_console_draws_nothing_in():
     code = "import sys, hw_models.console; sys.exit({'rich', 'typer'} & set(sys.modules) != set())"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [("0", 0), ("1", 1), ("8192", 8192), ("8k", 8192), ("128K", 131_072), ("1M", 1_048_576)],
+)
+def test_k_and_m_of_tokens_are_powers_of_two(text, n):
+    assert token_count(text, "--context") == n
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.5k", "1 M", "1m", "1G", "k", "1e6", "1,024", "2048M", "9" * 30]
+)
+def test_nonsense_is_no_number_of_tokens(text):
+    with pytest.raises(BadInput, match="is no number of tokens") as error:
+        token_count(text, "--context")
+    assert error.value.where == "--context" and "128k (x 1,024)" in error.value.fix

@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.gla import decay_step, gla_chunk, gla_sequence, gla_step, log_gate
+from kernels.gla import (
+    active,
+    decay_step,
+    gla_chunk,
+    gla_sequence,
+    gla_step,
+    lazy_step,
+    log_gate,
+)
 
 torch.set_num_threads(1)
 
@@ -55,6 +63,46 @@ def test_a_decay_may_be_given_itself():
     np.testing.assert_allclose(out, np.einsum("hk,hkv->hv", q.double(), wanted) / 2, atol=1e-6)
     for got, want in zip(gla_step(state, q, k, v, decay.log()), (out, new), strict=True):
         torch.testing.assert_close(got, want)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    length=st.integers(1, 20),
+    most=st.integers(0, 5),
+    silent=st.sampled_from([0.0, 0.6, 0.9, 1.0]),
+)
+def test_decays_that_wait_until_a_row_is_touched_change_no_value(seed, length, most, silent):
+    q, k, v, g = (a[0] for a in sample(seed, length))
+    q, k = (a * (torch.rand(a.shape, generator=torch.Generator().manual_seed(seed)) >= silent)
+            for a in (q, k))  # fmt: skip
+    state, lazy = torch.zeros(2, 4, 3), torch.zeros(2, 4, 3)
+    pending = [[[] for _ in range(4)] for _ in range(2)]
+    for t in range(length):
+        wanted, state = decay_step(state, q[t], k[t], v[t], g[t].exp())
+        assert (lazy_step(lazy, pending, q[t], k[t], v[t], g[t].exp(), most) == wanted).all()
+        assert max(len(late) for head in pending for late in head) <= most
+    for head, channel in np.ndindex(2, 4):
+        for decay in pending[head][channel]:
+            lazy[head, channel] *= decay
+    assert (lazy == state).all()
+
+
+def test_a_silent_row_is_left_alone_until_as_many_decays_wait_as_may():
+    state, pending = torch.full((1, 1, 2), 8.0), [[[]]]
+    none, v, decay = torch.zeros(1, 1), torch.ones(1, 2), torch.full((1, 1), 0.5)
+    seen = []
+    for _ in range(4):
+        lazy_step(state, pending, none, none, v, decay, 2)
+        seen.append((state[0, 0, 0].item(), len(pending[0][0])))
+    assert seen == [(8.0, 1), (8.0, 2), (1.0, 0), (1.0, 1)]
+    lazy_step(state, pending, torch.ones(1, 1), none, v, decay, 2)
+    assert (state[0, 0, 0].item(), len(pending[0][0])) == (0.25, 0)
+
+
+def test_a_channel_is_active_by_its_query_or_by_its_key():
+    q, k = torch.tensor([[0.0, 2.0, 0.0, 1e-40]]), torch.tensor([[0.0, 0.0, 3.0, 1.0]])
+    assert active(q, k).tolist() == [[0, 1, 2, 3]]
 
 
 def test_the_recurrence_is_attention_with_decaying_weights():

@@ -144,7 +144,7 @@ def recount(program, activity, tokens, head_from):
                         width = program.chip.links[kind].flit_bits
                         found[op][f"flit_{kind}"] += links * sum(-(-b // width) for b in bits)
     for token in tokens:
-        token_work(found, program, token, token >= head_from)
+        token_work(found, program, activity, token, token >= head_from)
     return {
         op: {k: int(v) for k, v in c.items() if v} for op, c in found.items() if any(c.values())
     }
@@ -161,8 +161,26 @@ def drive(found, program, task, spikes):
     found[linear.name]["weight_fetch"] += spikes * int(t.task_neuron_n[task])
 
 
-def token_work(found, program, token, head_runs):
-    """Work that every token costs, whatever it spikes."""
+def touched(program, stage, activity, token):
+    """Bytes that linear attention reads and writes of its state for a token: rows of channels that
+    are active or for which no more decays may wait, and the decays."""
+    most, row = program.chip.core.pending_decays, 4 * stage.head_dim
+    names = (name for name in program.task_names if name.startswith(f"{stage.name}[head 0].part"))
+    decay, late = 4 * max(1, len(list(names))), Counter()
+    for marks in activity.active[stage.name][: token + 1]:
+        read = written = 0
+        for channel, mark in enumerate(marks.ravel().tolist()):
+            if mark or late[channel] == most:
+                read += row + decay * late.pop(channel, 0)
+                written += row
+            else:
+                late[channel] += 1
+                written += decay
+    return Counter(state_read=read, state_write=written)
+
+
+def token_work(found, program, activity, token, head_runs):
+    """Work that every token costs, whatever it spikes; but for the state that it touches."""
     t, graph = program.tables, program.graph
     home = {stage.linear: stage.name for stage in graph.stages}
     for linear in graph.linears:
@@ -177,8 +195,7 @@ def token_work(found, program, token, head_runs):
     for stage in graph.stages[:-1]:
         found[stage.name]["encode"] += graph.site(stage.site).n
         if isinstance(stage, Gla):
-            state = 4 * stage.heads * stage.head_dim**2
-            found[stage.name] += Counter(state_read=state, state_write=state)
+            found[stage.name] += touched(program, stage, activity, token)
         if isinstance(stage, Window):
             kept = stage.kv_heads * 2 * (stage.head_dim + 4)
             read = kept * min(token + 1, stage.window)

@@ -118,7 +118,7 @@ def test_another_choice_is_a_difference():
     sbx = program()
     simulation = prefilled(sbx, TEXT)
     compare(sbx, simulation.found, TEXT)
-    choices = simulation.found.chosen["layers.1.route"]
+    choices = simulation.found.activity.chosen["layers.1.route"]
     choices[3] = (choices[3][0] ^ 1,)
     with pytest.raises(GateFailed, match="choices differ"):
         compare(sbx, simulation.found, TEXT)

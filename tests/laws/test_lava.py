@@ -146,14 +146,14 @@ def test_sums_of_a_language_model_s_linears_are_the_same(tmp_path):
     """Graded spikes, several groups of inputs, W8A16 in the head."""
     from compiler.pipeline import compile_graph
     from hw_models.chip import load_chip
-    from simulator.run_folder import _write_activity
+    from simulator.activity_table import write_table
     from tests.small import model
 
     graph, tensors, _ = model(0, SMALL)
     program = compile_graph(graph, tensors, load_chip("toy"))
     program.write(tmp_path / "net.sbx")
     simulation = prefilled(program, TEXT[:4])
-    _write_activity(tmp_path / "activity.parquet", simulation.found.activity)
+    write_table(tmp_path / "activity.parquet", simulation.found.activity)
     linears = ["layers.0.qkvg", "layers.1.down", "head"]
     ops = [word for name in linears for word in ("--op", name)]
     found = answers(exported(tmp_path, "--activity", tmp_path / "activity.parquet", *ops))

@@ -181,9 +181,9 @@ def make_activity(seed=0):
     activity = Activity()
     for _, site, _, n, _ in linear_shapes():
         scale = np.exp(rng.normal(0, 0.6, n)) * 3
-        for _ in range(PROMPT + DECODED if site != "head_in" else 1 + DECODED):
+        for token in range(PROMPT - 1 if site == "head_in" else 0, PROMPT + DECODED):
             counts = np.rint(rng.laplace(0, scale)).astype(np.int32)
-            activity.add(site, counts, np.float32(rng.uniform(0.05, 0.5)))
+            activity.add(site, token, counts, np.float32(rng.uniform(0.05, 0.5)))
     return activity
 
 

@@ -101,6 +101,8 @@ def test_engine_arrays_out_of_range_are_refused_by_name(array, tmp_path, kill_af
     [
         lambda s, body: body["carried"]["own"].pop("started"),
         lambda s, body: body["carried"]["own"].update(_memory=3),
+        lambda s, body: body["carried"]["own"]["_memory"]["layers.0.gla"][2].fill(99),
+        lambda s, body: body["carried"]["own"]["_memory"].update({"layers.0.gla": (1, 2, 3)}),
         lambda s, body: body.update(course=None),
         lambda s, body: body.update(found={"../job": "0"}),
         lambda s, body: body.pop("trace"),

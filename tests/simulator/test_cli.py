@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 import simulator.api
 import simulator.run_folder
 from compiler.frontends.gla_swa import build
@@ -199,3 +201,52 @@ def test_a_run_is_replayed_from_its_folder_or_its_table(folder):
         assert again["workload"] == "replay"
         for key in ("joules_per_token", "tokens_per_s", "time_to_first_token_s", "prompt_tokens"):
             assert again[key] == run[key]
+
+
+SAMPLE = ("--workload", "profile", "--context", "1k", "--sample", "8")
+
+
+def test_a_long_text_is_sampled_and_estimated(folder):
+    done = call("run", *SAMPLE, "--seed", "3")
+    assert done.exit_code == 0, done.stderr
+    assert "8 of 1,021 decoded tokens simulated, of a context of 1,024 (seed 3)" in done.stdout
+    for what in ("decode, 8 windows", "mean of 8 ", "per token", " 1,021 tokens", "± (95 %)"):
+        assert what in done.stdout
+    found = result_of(call("run", *SAMPLE, "--json"), "run")
+    s = found["sampled"]
+    assert (s["context"], s["prompt"], s["decoded"], s["seed"]) == (1024, 3, 1021, 0)
+    assert len(s["windows"]) == 8 and "Cochran" in s["method"] and s["confidence"] == 0.95
+    time = s["estimates"]["seconds"]
+    assert time["low"] < time["total"] < time["high"]
+    assert time["per_token"] == time["total"] / 1021
+    assert time["per_simulated_token"] == sum(w["ps"] for w in s["windows"]) * 1e-12 / 8
+
+
+def test_a_context_is_a_length_also_without_a_sample(folder):
+    found = result_of(call("run", "--context", "6", "--json"), "run")
+    same = result_of(call("run", "--tokens", "4", "--json"), "run")
+    assert found == same | {"run_dir": found["run_dir"]} and found["sampled"] is None
+
+
+def test_a_functional_text_is_sampled_by_a_seed_of_its_own(folder):
+    words = ("run", "--context", "40", "--sample", "4", "--json", "--seed")
+    one, other = (result_of(call(*words, seed), "run") for seed in "12")
+    assert one["text"] == other["text"] and one["counts_from"].startswith("computed")
+    assert one["sampled"]["windows"] != other["sampled"]["windows"]
+
+
+def test_a_report_of_a_sampled_run_shows_both_and_says_which(folder):
+    assert call("run", *SAMPLE, "--out", "some").exit_code == 0
+    text = call("report", "some")
+    assert text.exit_code == 0, text.stderr
+    for what in ("8 of 1,021 decoded tokens simulated", "decode, 8 windows", "decode: 8 tokens"):
+        assert what in text.stdout
+    assert "Sampled: 8 of 1,021 decoded tokens were simulated" in " ".join(text.stdout.split())
+    page = (folder / "report.html").read_text()
+    assert 'id="sampled"' in page and "estimated,\n1,021 tokens" in page and "Cochran" in page
+    found = result_of(call("report", "some", "--json"), "report")
+    estimates = found["sampled"]["estimates"]
+    total = estimates["joules"]
+    assert total["per_token_margin"] == total["margin"] / 1021
+    assert total["simulated"] / 8 == pytest.approx(found["headline"]["joules_per_token"]["nominal"])
+    assert estimates["context_joules"]["total"] > total["total"]

@@ -152,6 +152,15 @@ REFUSED = [
     ("run --slots 0", 3, ["--slots"]),
     ("run --slots 3", 3, ["--slots", "1 to 2"]),
     ("run --tokens many", 2, ["--tokens"]),
+    ("run --context many", 3, ["'many' is no number of tokens", "128k", "--context"]),
+    ("run --context 0", 3, ["--context"]),
+    ("run --context 2", 3, ["a context of 2 tokens for a prompt of 3", "at least 3"]),
+    ("run --context 8k --tokens 9", 2, ["--context and --tokens"]),
+    ("run --context 8k --sample 2", 3, ["--sample", "at least 4"]),
+    ("run --context 99 --sample 80", 3, ["80 windows in 96 decoded tokens", "at most 48"]),
+    ("run --context 1M --sample 8", 3, ["65,536", "--workload profile"]),
+    ("run --context 99 --sample 8 --trace", 2, ["--sample and --trace"]),
+    ("run --resume there --sample 8", 2, ["--resume and --sample"]),
     (pipe_as_page, 3, ["pipe", "not a plain file"]),
     (no_run, 3, ["no run here", "sbsim run"]),
     (flipped_counter, 3, ["counters.json", "altered"]),
@@ -216,7 +225,7 @@ def test_ctrl_c_while_a_run_is_written_leaves_no_part_of_it(folder, monkeypatch)
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulator.run_folder, "_write_activity", interrupt)
+    monkeypatch.setattr(simulator.run_folder, "write_table", interrupt)
     done = call("run", *FEW)
     assert (done.exit_code, done.stdout) == (130, "")
     assert names(folder) == {"tiny.sbx"}

@@ -15,8 +15,8 @@ from simulator.raster import BINS, png, raster, telling_sites
 
 def recorded(counts):
     activity = Activity()
-    for row in np.asarray(counts, np.int32):
-        activity.add("layers.0.attn_in", row, np.float32(1))
+    for token, row in enumerate(np.asarray(counts, np.int32)):
+        activity.add("layers.0.attn_in", token, row, np.float32(1))
     return activity
 
 
@@ -82,3 +82,15 @@ def test_a_site_that_was_not_recorded_is_named():
 def test_one_spiking_site_of_every_kind_is_shown(activity):
     shown = telling_sites(activity, {"head_in": "absmax16"})
     assert shown == ["layers.2.attn_in", "layers.2.o_in", "layers.2.mlp_in", "layers.2.down_in"]
+
+
+def test_an_expert_is_drawn_at_the_tokens_that_chose_it():
+    activity = recorded([[1, 1]] * 6)
+    for token in (1, 4):
+        activity.add("layers.1.experts.0.down_in", token, np.array([2, -3], np.int32), 1.0)
+    drawn = raster(activity, "layers.1.experts.0.down_in", "ternary")
+    assert drawn.spikes.tolist() == [[0, 2, 0, 0, 2, 0], [0, 3, 0, 0, 3, 0]]
+    assert (drawn.tokens, drawn.ran, drawn.mean) == (6, 2, 2.5)
+    activity.tokens["layers.1.experts.0.down_in"][1] = 6
+    with pytest.raises(BadInput, match="tokens that others have not"):
+        raster(activity, "layers.1.experts.0.down_in", "ternary")

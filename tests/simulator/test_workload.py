@@ -9,7 +9,7 @@ from compiler.activity import Activity
 from compiler.graph import Router
 from compiler.pipeline import compile_model, map_graph
 from hw_models.chip import load_chip
-from hw_models.errors import BadInput, Unsupported, Usage
+from hw_models.errors import BadInput, Usage
 from simulator.api import simulate
 from simulator.build_report import build_report
 from simulator.run_folder import read_activity, read_run
@@ -115,8 +115,9 @@ def test_what_is_drawn_is_what_the_mapping_expected():
 def recorded(tokens=4, head=2):
     found = Activity()
     for site in tiny().graph.sites:
-        for _ in range(head if site.name == "head_in" else tokens):
-            found.add(site.name, np.ones(site.n, np.int32), np.float32(1))
+        for token in range(tokens - head if site.name == "head_in" else 0, tokens):
+            found.add(site.name, token, np.ones(site.n, np.int32), np.float32(1))
+    found.active["layers.0.gla"] = [np.full((4, 8), 3, np.uint8)] * tokens
     return found
 
 
@@ -125,14 +126,20 @@ def test_the_head_may_have_run_for_the_last_tokens_only():
     assert (found.prompt, found.tokens) == (3, 2)
     with pytest.raises(BadInput, match=r"3 tokens of site layers\.0"):
         odd = recorded()
-        odd.counts["layers.0.attn_in"].pop()
+        for rows in (odd.counts, odd.tokens):
+            rows["layers.0.attn_in"].pop()
         replay(tiny(), odd)
+    for tokens in ([0, 1], [3, 2], [2, 4]):
+        odd = recorded()
+        odd.tokens["head_in"][:] = tokens
+        with pytest.raises(BadInput, match="of site head_in"):
+            replay(tiny(), odd)
 
 
 def test_other_sites_widths_and_counts_are_refused_by_name():
     lacking, foreign, narrow, wide = (recorded() for _ in range(4))
     del lacking.counts["layers.1.o_in"]
-    foreign.add("layers.9.o_in", np.ones(4, np.int32), np.float32(1))
+    foreign.add("layers.9.o_in", 0, np.ones(4, np.int32), np.float32(1))
     narrow.counts["layers.1.o_in"][2] = np.ones(7, np.int32)
     wide.counts["head_in"][1][5] = 40_000
     for activity, what, where in (
@@ -172,7 +179,7 @@ def test_a_program_that_does_not_say_what_it_expects_has_no_profile():
         profile(odd)
 
 
-def test_experts_are_chosen_at_random_and_their_replay_is_refused(tmp_path):
+def test_experts_are_chosen_at_random(tmp_path):
     program = experts.program("two of five")
     counts = profile(program, prompt=40, tokens=1)
     router = next(s for s in program.graph.stages if isinstance(s, Router))
@@ -185,5 +192,82 @@ def test_experts_are_chosen_at_random_and_their_replay_is_refused(tmp_path):
         times = sum(expert in pair for pair in chosen)
         linears = [n for name, n in ran.items() if f"{first}.experts.{expert}." in name]
         assert linears and set(linears) == {times}
-    with pytest.raises(Unsupported, match="which experts"):
-        replay(program, read_activity(tmp_path / "run"))
+    alike(run, again(program, run, tmp_path))
+
+
+@pytest.mark.parametrize("sync", ["dataflow", "barrier"])
+@pytest.mark.parametrize("name", ["one of four", "two of five", "wide"])
+def test_a_replay_of_experts_counts_and_times_what_the_run_did(name, sync, tmp_path):
+    program = experts.program(name)
+    run = simulate(program, prompt=experts.TEXT[:5], tokens=4, sync=sync, out=tmp_path / "run")
+    alike(run, again(program, run, tmp_path, sync=sync))
+    for file in ("counters.json", "activity.parquet"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_an_activity_tells_which_tokens_an_expert_ran_for(tmp_path):
+    program = experts.program("two of five")
+    simulate(program, prompt=experts.TEXT, tokens=1, out=tmp_path / "run")
+    found = read_activity(tmp_path / "run")
+    for router in ("layers.1", "layers.2"):
+        chosen = [token.chosen[f"{router}.route"] for token in experts.reference("two of five")]
+        assert found.chosen[f"{router}.route"] == chosen
+        for expert in range(5):
+            own = [token for token, pair in enumerate(chosen) if expert in pair]
+            assert found.tokens.get(f"{router}.experts.{expert}.down_in", []) == own
+
+
+def mixed():
+    """Six tokens of a mixture of experts, all of which choose the first two."""
+    graph, found = experts.program("two of five").graph, Activity()
+    for site in graph.sites:
+        if ".experts." not in site.name or ".experts.0." in site.name or ".experts.1." in site.name:
+            for token in range(6):
+                found.add(site.name, token, np.ones(site.n, np.int32), np.float32(1))
+    found.chosen = {f"layers.{i}.route": [(0, 1)] * 6 for i in (1, 2)}
+    return found
+
+
+def test_choices_that_a_router_cannot_have_made_are_refused_by_name(tmp_path):
+    program = experts.program("two of five")
+    replay(program, mixed())
+    route = "layers.1.route"
+    at = f"here: router {route}, token 2"
+    for change, what, where in (
+        (lambda a: a.chosen.clear(), f"no choices of router {route}", "here"),
+        (lambda a: a.chosen.update(other=[(0, 1)] * 6), "there is no router other", "here"),
+        (lambda a: a.chosen[route].pop(), f"5 tokens of router {route}, 6 of others", "here"),
+        (lambda a: a.chosen[route].__setitem__(2, (0,)), "1 experts chosen; .* takes 2", at),
+        (lambda a: a.chosen[route].__setitem__(2, (1, 5)), "expert 5 chosen; .* 0 to 4", at),
+        (lambda a: a.chosen[route].__setitem__(2, (1, 1)), "once each, ascending", at),
+        (lambda a: a.chosen[route].__setitem__(2, (0, 2)), "expert 1 of layers.1.route", "here"),
+        (lambda a: a.tokens["layers.1.experts.0.down_in"].__setitem__(5, 6), "or for others",
+         "here"),
+        (lambda a: a.counts.pop("layers.1.experts.0.down_in"), "0 tokens of site .*experts.0",
+         "here"),
+        (lambda a: a.active.update(other=[]), "there is no gla other", "here"),
+    ):  # fmt: skip
+        activity = mixed()
+        change(activity)
+        if "layers.1.experts.0.down_in" not in activity.counts:
+            del activity.tokens["layers.1.experts.0.down_in"]
+        with pytest.raises(BadInput, match=what) as caught:
+            replay(program, activity, "here")
+        assert caught.value.where == where and caught.value.fix
+
+
+def test_marks_of_other_channels_are_refused_by_name():
+    at = "here: gla layers.0.gla, token 1"
+    for marks, what, where in (
+        (None, r"no active channels of gla layers\.0\.gla", "here"),
+        (np.zeros(31, np.uint8), "31 key channels; the program has 32", at),
+        (np.full((4, 8), 4, np.uint8), "a mark of 4; there are 0 to 3", at),
+    ):
+        activity = recorded()
+        if marks is None:
+            activity.active.clear()
+        else:
+            activity.active["layers.0.gla"][1] = marks
+        with pytest.raises(BadInput, match=what) as caught:
+            replay(tiny(), activity, "here")
+        assert caught.value.where == where

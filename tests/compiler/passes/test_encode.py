@@ -92,10 +92,8 @@ def test_cores_may_go_on_their_own_or_in_common_steps(small, neurons, sync):
         check_abilities(load_chip("toy", {"sync": sync}), graph)
 
 
-def test_link_buffers_with_an_end_are_refused_not_ignored(small):
-    with pytest.raises(Unsupported, match="buffers") as caught:
-        check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}), small.graph)
-    assert caught.value.where.startswith("link.y.buffer_flits")
+def test_link_buffers_may_have_an_end(small):
+    check_abilities(load_chip("toy", {"link.y.buffer_flits": "4"}), small.graph)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,6 @@ def test_link_buffers_with_an_end_are_refused_not_ignored(small):
         ("abilities.multicast", "false", "multicast"),
         ("abilities.vector", "false", "vector work"),
         ("abilities.graded_bits", "8 bit", "graded spikes"),
-        ("link.x.buffer_flits", "16", "bounded link buffers"),
     ],
 )
 def test_an_ability_that_no_language_model_can_do_without(small, key, value, named):

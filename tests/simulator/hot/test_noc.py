@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from compiler.audit.trees import parent_of_node, tree_of_node
 from hw_models.events import LINKS
 from simulator.hot import state as h
-from simulator.hot.noc import DONE, TOO_LONG, carry, rank
-from simulator.noc import net_of, scratch_of
+from simulator.hot.noc import DONE, TOO_LONG, carry
+from simulator.noc import net_of, scratch_of, streams
 from tests.tiny import tiny
 
-NONE = np.zeros(0, np.int64)
+NONE = np.zeros((0, 2), np.int64)
 
 
 @cache
 def network():
     """Trees of a program on two chips: forks, and links that many of them share."""
     program = tiny()
-    return program.tables, net_of(program)
+    return program.tables, net_of(program, stopping=True)
 
 
 def random_wave(rng, rows, grid, wire):
@@ -72,6 +72,15 @@ def by_queue(wire, messages, wave, links):
     return quiet, stood
 
 
+@cache
+def stops_of_tree(tree):
+    """Nodes below its root that have sinks."""
+    t, _ = network()
+    inside = tree_of_node(t, parent_of_node(t)) == tree
+    stops = np.flatnonzero(inside & (t.node_first_sink < t.node_last_sink))
+    return [node for node in stops.tolist() if node != t.tree_root[tree]]
+
+
 wires = st.lists(
     st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(0, 9)),
     min_size=len(LINKS),
@@ -91,20 +100,18 @@ def test_times_links_and_the_end_are_the_event_queues(seed, rows, grid, wire):
     messages, wave, links = random_wave(np.random.default_rng(seed), rows, grid, wire)
     before, scratch = links.copy(), scratch_of(net)
     trees = messages[wave[:, h.W_MESSAGE], h.M_TREE]
-    room = np.diff(net.stop_first)[trees] * (wave[:, h.W_NODE] >= 0)
-    stood = np.full(int(room.sum()), -1)
+    room = net.tree_stops[trees] * (wave[:, h.W_NODE] >= 0)
+    stood = np.full((int(room.sum()), 2), -1)
     status, quiet, crossings = carry(net, wire, messages, wave, links, scratch, stood)
     wanted_quiet, wanted = by_queue(wire, messages, wave, before)
     assert (status, crossings) == (DONE, len(wanted) - int((wave[:, h.W_NODE] >= 0).sum()))
     np.testing.assert_array_equal(links, before)  # written by the queue meanwhile
     assert quiet == wanted_quiet
-    t, _ = network()
-    with_sinks = [
-        wanted[i, node]
-        for i, node in sorted(wanted)
-        if t.node_first_sink[node] < t.node_last_sink[node] and node not in t.tree_root
-    ]
-    assert stood.tolist() == with_sinks
+    assert {what: ps for ps, what in stood.tolist()} == {
+        (i << 32) | stops_of_tree(trees[i]).index(node): ps
+        for (i, node), ps in wanted.items()
+        if node in stops_of_tree(trees[i])
+    }
     assert not any(a.any() for a in scratch)
 
 
@@ -118,19 +125,26 @@ def test_a_wave_that_lasts_too_long_changes_nothing():
     assert not any(a.any() for a in scratch)
 
 
-def test_every_link_comes_after_those_that_hand_on_to_it():
-    """Random graphs from lower to higher numbers, renamed; then one edge back."""
-    rng = np.random.default_rng(3)
-    for n in (1, 2, 50):
-        name = rng.permutation(n)
-        a, b = np.sort(rng.integers(0, n, (2, 3 * n)), axis=0)
-        pairs = np.unique(np.stack([name[a], name[b]])[:, a < b], axis=1)
-        order, found = rank(*pairs, n)
-        assert found == n and sorted(order.tolist()) == list(range(n))
-        at = np.argsort(order)
-        assert (at[pairs[0]] < at[pairs[1]]).all()
-    back = np.unique(np.concatenate([pairs, pairs[::-1, :1]], axis=1), axis=1)
-    assert rank(*back, n)[1] < n
+def test_a_fork_to_many_links_finds_room():
+    """Messages 10 ps apart over a link and on over forty others: none waits, all go everywhere."""
+    forks, rows, kinds = 40, 300, np.zeros(42, np.int8)
+    link = np.arange(forks + 2)
+    parent = np.array([-1, 0] + [1] * forks)
+    net = streams(link, parent, np.zeros_like(link), 1, link > 1, kinds)
+    messages = np.zeros((1, h.N_MESSAGE), np.int64)
+    messages[0, [h.M_BITS, h.M_TIMES]] = 60, 1
+    wave = np.zeros((rows, h.N_WAVE), np.int64)
+    wave[:, h.W_TIME] = wave[:, h.W_TIE] = 10 * np.arange(rows)
+    links, stood = np.zeros((forks + 2, 2), np.int64), np.zeros((forks * rows, 2), np.int64)
+    scratch, wire = scratch_of(net), np.array([[32, 5, 7]], np.int64)
+    status, quiet, crossings = carry(net, wire, messages, wave, links, scratch, stood)
+    assert (status, crossings) == (DONE, rows * (forks + 1))
+    last = 10 * (rows - 1)
+    assert quiet == last + 2 * (7 + 5)
+    assert links.tolist() == [[0, 0], [last + 10, 2 * rows]] + [[last + 12 + 10, 2 * rows]] * forks
+    every = {(i << 32) | stop: 10 * i + 24 for i in range(rows) for stop in range(forks)}
+    assert {what: ps for ps, what in stood.tolist()} == every
+    assert not any(a.any() for a in scratch)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
