@@ -32,8 +32,7 @@ Threshold = Literal["mean-abs", "absmax16", "spikes"]
 Scoring = Literal["softmax", "sigmoid"]
 Condition = tuple[str, int]
 """A router's stage and the index of one of its experts."""
-GROUP: Final = 128
-"""Inputs that share a mantissa."""
+GROUP: Final = 128  # inputs that share a mantissa
 Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali", "loihi"]
 
 
@@ -66,12 +65,11 @@ class Part:
 class Linear:
     """All-to-all synapses from one site: Y[o] = sum_i q[o, i] * s[i], then scales and bias.
 
-    `align` is the number of consecutive neurons that belong to one output channel
-    of the next stage (2 for interleaved gate and up), so that no cut parts them.
-    With a `condition` it runs for the tokens whose router chooses that expert. A matrix
-    unrolled from a convolution holds zeros that the model does not multiply by: `multiplied`.
-    `integers`: the tensors hold the synapses themselves, and a sum is what it is. `bits` wide each.
-    `listed`: of all pairs only so many are stored, each with its neuron's number; None: every pair.
+    `align` is the number of consecutive neurons that belong to one output channel of the next stage
+    (2 for interleaved gate and up), so that no cut parts them. With a `condition` it runs for the
+    tokens whose router chooses that expert. An unrolled convolution holds zeros that the model does
+    not multiply by: `multiplied`. `integers`: the tensors hold the synapses themselves, and a sum
+    is what it is; `bits`: of each. `listed`: of all pairs so many are stored; None: every one.
     """
 
     name: str
@@ -113,11 +111,8 @@ class Linear:
 
     @property
     def group(self) -> int:
-        """Inputs per accumulator and mantissa; integers that are not plain have one per neuron."""
+        """Inputs per accumulator: integers that are not plain have one."""
         return self.n_pre if self.integers and not self.plain else GROUP
-
-    def groups(self, n_pre: int) -> int:
-        return -(-n_pre // self.group)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def forms(linear: Linear) -> dict[str, Form]:
             np.dtype(np.int8 if linear.bits == 8 else np.int16),
             (n, linear.n_pre) if listed is None else (listed,),
         ),
-        "m": Form(np.dtype(np.int32), (n, linear.groups(linear.n_pre))),
+        "m": Form(np.dtype(np.int32), (n, -(-linear.n_pre // linear.group))),
         "row_scale": Form(np.dtype(np.float32), (n,)),
         "bias": Form(np.dtype(np.float32), (n,)),
     }

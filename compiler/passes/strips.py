@@ -74,7 +74,7 @@ def _cut(
     strips = [_Strip(a, b - a, np.full(b - a, -1, np.int32)) for a, b in pairwise(edges)]
     tiles: list[Tile] = []
     first, indptr = 0, synapses.indptr
-    groups = max(linear.groups(strip.n_pre) for strip in strips)
+    groups = max(-(-strip.n_pre // linear.group) for strip in strips)
     most = _most_neurons(linear, chip, beside, groups)
     for j in range(linear.n_post):
         row = synapses.indices[indptr[j] : indptr[j + 1]]
@@ -134,7 +134,7 @@ def _filled(linear: Linear, strips: Iterable[_Strip], first: int, end: int) -> I
             strip.n_pre,
             first,
             end - first,
-            linear.groups(strip.n_pre),
+            -(-strip.n_pre // linear.group),
             stored=strip.stored if counted else None,
             driven=max(1, strip.driven) if counted else None,
         )
