@@ -36,6 +36,7 @@ class Snapshot:
     task_reads: I64
     task_converted: I64
     task_updates: I64  # of its neurons: once per token, or (barrier) per step
+    task_synops: I64  # of tiles that are not plain: their rows are of several lengths
     lazy: I64  # [stage, 4], see compiler.lazy_decay
 
     def since(self, before: "Snapshot") -> "Snapshot":
@@ -144,11 +145,16 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
     tile = t.sink_task[fed]
     spikes, markers = seen.sink_got[fed, SPIKE], seen.sink_got[fed, MARKER]
     add(t.task_op[tile], "axon_lookup", spikes + markers)
+    plain = plain_tasks(program)
+    of_lists = seen.task_synops * ((t.task_kind == TILE) & ~plain)
     if program.chip.array is None:
         synop = [CODINGS[program.codings[lin.site][0]].synop for lin in program.graph.linears]
-        kind = np.array([_COLUMN[name] for name in synop])[t.task_linear[tile]]
-        add(t.task_op[tile], kind, spikes * t.task_neuron_n[tile])
-    add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n)
+        kind = np.array([_COLUMN[name] for name in synop])[t.task_linear]
+        add(t.task_op[tile], kind[tile], spikes * t.task_neuron_n[tile] * plain[tile])
+        add(t.task_op, kind, of_lists)
+    own = (t.task_kind != TILE) | plain
+    add(t.task_op, "weight_fetch", seen.task_rows * t.task_neuron_n * own)
+    add(t.task_op, "weight_fetch", of_lists)  # a spike fetches what it meets
     add(t.task_op, "row_drive", seen.task_driven)
     add(t.task_op, "array_read", seen.task_reads)
     for name in ("adc_convert", "shift_add"):  # every code is shifted and added
@@ -173,6 +179,13 @@ def counters(program: Program, facts: TreeFacts, seen: Snapshot) -> Counts:
         for row, op in enumerate(program.ops)
     }
     return {op: dict(sorted(rows[op].items())) for op in sorted(rows) if rows[op]}
+
+
+def plain_tasks(program: Program) -> NDArray[np.bool_]:
+    """Tiles of which a delivered spike meets every neuron."""
+    plain = np.array([*(linear.plain for linear in program.graph.linears), False])
+    found: NDArray[np.bool_] = plain[program.tables.task_linear]
+    return found
 
 
 def _a_sink(program: Program) -> I64:

@@ -10,7 +10,7 @@ have steps for tokens, and take one per barrier: they go in lock step, without m
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.accounting import Snapshot, TreeFacts
+from compiler.accounting import Snapshot, TreeFacts, plain_tasks
 from compiler.audit.arrivals import condition_of_tree
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import conditions, shares
@@ -86,8 +86,18 @@ def expected(program: Program, facts: TreeFacts) -> Snapshot:
         task_reads=_whole(arrays.reads * task_share * TOKENS),
         task_converted=_whole(arrays.converted * task_share * TOKENS),
         task_updates=updates,
+        task_synops=_synops(program, got[:, SPIKE]),
         lazy=np.zeros((len(program.graph.stages), TALLIES), np.int64),
     )
+
+
+def _synops(program: Program, spikes: I64) -> I64:
+    """By task, of spikes at sinks: as many as an axon of its tile has synapses on average."""
+    t = program.tables
+    fed = np.zeros(t.task_core.size, np.int64)
+    np.add.at(fed, t.sink_task, spikes)
+    listed = (t.task_axons > 0) & ~plain_tasks(program)
+    return _whole(fed * (t.task_synapses / np.maximum(t.task_axons, 1)) * listed)
 
 
 def array_reads(program: Program) -> Reads:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.audit.limits import uses
+from compiler.audit.limits import synapse_bytes, uses
 from compiler.forecast import Forecast
 from compiler.operations import operations
 from compiler.program import HOST, TILE, Program
@@ -97,12 +97,12 @@ def _needs(program: Program, tasks: NDArray[np.integer]) -> dict[str, int]:
     """What its tasks take of the cores' resources, all together."""
     t = program.tables
     tiles = tasks[t.task_kind[tasks] == TILE]
-    n_pre, n_post = t.task_n_pre[tiles].astype(np.int64), t.task_neuron_n[tiles].astype(np.int64)
+    held = synapse_bytes(program) if program.chip.array is None else t.task_synapses
     return {
-        "synapse memory": int((n_pre * n_post).sum()),
+        "synapse memory": int(held[tiles].sum()),
         "state memory": int(t.task_state[tasks].sum()),
         "neurons": int(t.task_neuron_n[tasks].sum()),
-        "in-axons": int(n_pre.sum()),
+        "in-axons": int(t.task_axons[tiles].sum()),
         "out-axons": int(np.isin(t.tree_task, tasks).sum()),
     }
 

@@ -24,7 +24,7 @@ Tensors never live here; nodes name them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from hw_models.errors import BadInput, Bug
 
@@ -32,6 +32,7 @@ Threshold = Literal["mean-abs", "absmax16", "spikes"]
 Scoring = Literal["softmax", "sigmoid"]
 Condition = tuple[str, int]
 """A router's stage and the index of one of its experts."""
+GROUP: Final = 128  # inputs that share a mantissa
 Neuron = Literal["if", "lif", "cubalif", "threshold", "i", "li", "cubali", "loihi"]
 
 
@@ -64,11 +65,11 @@ class Part:
 class Linear:
     """All-to-all synapses from one site: Y[o] = sum_i q[o, i] * s[i], then scales and bias.
 
-    `align` is the number of consecutive neurons that belong to one output channel
-    of the next stage (2 for interleaved gate and up), so that no cut parts them.
-    With a `condition` it runs for the tokens whose router chooses that expert. A matrix
-    unrolled from a convolution holds zeros that the model does not multiply by: `multiplied`.
-    `integers`: the tensors hold the synapses themselves, -127 to 127, and a sum is what it is.
+    `align` is the number of consecutive neurons that belong to one output channel of the next stage
+    (2 for interleaved gate and up), so that no cut parts them. With a `condition` it runs for the
+    tokens whose router chooses that expert. An unrolled convolution holds zeros that the model does
+    not multiply by: `multiplied`. `integers`: the tensors hold the synapses themselves, and a sum
+    is what it is; `bits`: of each. `listed`: of all pairs so many are stored; None: every one.
     """
 
     name: str
@@ -80,10 +81,14 @@ class Linear:
     condition: Condition | None = None
     multiplied: int | None = None  # multiply-accumulates of the model; None: one per synapse
     integers: bool = False
+    bits: int = 8
+    listed: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.n_pre, self.n_post) < 1:
             raise BadInput(f"empty weight matrix {self.n_post}x{self.n_pre}", where=self.name)
+        if not 8 <= self.bits <= 16 or (self.bits > 8 and not self.integers):
+            raise BadInput(f"{self.bits}-bit weights", where=self.name)
         rows = sum(
             b - a for p in self.parts for a, b in zip(p.rows[::2], p.rows[1::2], strict=True)
         )
@@ -94,6 +99,20 @@ class Linear:
     def macs(self) -> int:
         """Multiply-accumulates of the dense model for one token."""
         return self.n_pre * self.n_post if self.multiplied is None else self.multiplied
+
+    @property
+    def synapses(self) -> int:
+        return self.n_pre * self.n_post if self.listed is None else self.listed
+
+    @property
+    def plain(self) -> bool:
+        """8 bits, every pair: what a core adds up row by row."""
+        return self.bits == 8 and self.listed is None
+
+    @property
+    def group(self) -> int:
+        """Inputs per accumulator: integers that are not plain have one."""
+        return self.n_pre if self.integers and not self.plain else GROUP
 
 
 @dataclass(frozen=True, slots=True)

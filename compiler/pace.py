@@ -92,7 +92,8 @@ def _service_ps(program: Program, facts: TreeFacts, seen: Snapshot) -> F64:
     t, chip = program.tables, program.chip
     timing, task, tree = chip.timing, t.sink_task, tree_of_sink(t)
     spikes, markers = seen.sink_got[:, SPIKE], seen.sink_got[:, MARKER]
-    waves = -(-t.task_neuron_n[task].astype(np.int64) // chip.core.lanes)
+    met = t.task_synapses[task] / np.maximum(t.task_axons[task], 1)  # by a spike
+    waves = np.where(t.task_kind[task] == TILE, np.ceil(met / chip.core.lanes), 0)
     adds = waves * timing.synop_ps if chip.array is None else 0
     fed = np.bincount(task, spikes, t.task_core.size)
     rows = np.divide(seen.task_rows, fed, out=np.zeros(fed.size), where=fed > 0)[task] * spikes

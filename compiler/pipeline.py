@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +16,7 @@ from compiler.budget import Budget
 from compiler.frontends.nir import Stepping
 from compiler.frontends.read import Source, read_preset, read_source
 from compiler.graph import Graph
+from compiler.lists import Lists, Synapses
 from compiler.passes import arrays
 from compiler.passes import board as boarding
 from compiler.passes import dataflow as flows
@@ -25,6 +27,7 @@ from compiler.passes import place as placing
 from compiler.passes import route as routing
 from compiler.passes import router_tables as tabling
 from compiler.passes import schedule as scheduling
+from compiler.passes import store as storing
 from compiler.passes import tile as tiling
 from compiler.passes.bounds import bounds
 from compiler.passes.nets import nets_of
@@ -86,8 +89,8 @@ def compile_model(
         progress=report,
     )
     if out is None:
-        return with_weights(program, source.tensors, report)
-    return save(program, source.tensors, out, report)
+        return with_weights(program, source.tensors, report, source.lists)
+    return save(program, source.tensors, out, report, source.lists)
 
 
 def map_model(
@@ -127,9 +130,11 @@ def map_model(
         _check_no_options({"--prompt": prompt, "--tokens": tokens, "--context": context})
     else:
         chosen = Prompt(_ids(source, prompt), TOKENS if tokens is None else tokens)
-    program = map_graph(
-        source.graph, chip, coding=coding, k=k, prompt=chosen, budget=budget, report=report
-    )
+    graph, lists = storing.store(source.graph, source.synapses, chip)
+    storing.verify(graph, lists, chip)
+    source = replace(source, graph=graph, synapses={}, lists=lists)
+    options: dict[str, Any] = {"coding": coding, "k": k, "prompt": chosen}
+    program = map_graph(graph, chip, **options, lists=lists, budget=budget, report=report)
     return replace(program, tokenizer=np.frombuffer(source.tokenizer, np.uint8)), source
 
 
@@ -141,35 +146,47 @@ def compile_graph(
     coding: str | None = None,
     k: float | None = None,
     prompt: Prompt | None = None,
+    synapses: Synapses | None = None,
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph, and its tensors if there are any; arguments as in map_graph."""
-    program = map_graph(
-        graph, chip, coding=coding, k=k, prompt=prompt, budget=budget, report=report
-    )
-    return with_weights(program, tensors, report)
+    """Map a graph, and its tensors if there are any; arguments as in map_graph.
+
+    synapses: of linears that may be stored as lists; their tensors are not looked at then.
+    """
+    graph, lists = storing.store(graph, synapses or {}, chip)
+    storing.verify(graph, lists, chip)
+    options: dict[str, Any] = {"coding": coding, "k": k, "prompt": prompt}
+    program = map_graph(graph, chip, **options, lists=lists, budget=budget, report=report)
+    return with_weights(program, tensors, report, lists)
 
 
 def with_weights(
-    program: Program, tensors: Mapping[str, Tensor] | None, report: Progress
+    program: Program,
+    tensors: Mapping[str, Tensor] | None,
+    report: Progress,
+    lists: Lists | None = None,
 ) -> Program:
     """The program with all weights in memory."""
     if tensors is None:
         return program
-    pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
+    pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS), lists)
     arrays = weights.collect(weights.forms(program.graph, tensors), pieces)
     return replace(program, **from_arrays(program.graph, arrays))
 
 
 def save(
-    program: Program, tensors: Mapping[str, Tensor] | None, path: Path, report: Progress
+    program: Program,
+    tensors: Mapping[str, Tensor] | None,
+    path: Path,
+    report: Progress,
+    lists: Lists | None = None,
 ) -> Program:
     """Write the program with weights that never are in memory as a whole, and read it back."""
     if tensors is None:
         program.write(path)
     else:
-        pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS))
+        pieces = weights.sections(program.graph, tensors, partial(report, WEIGHTS), lists)
         program.write(path, weights.forms(program.graph, tensors), pieces)
     return Program.read(path)
 
@@ -181,10 +198,12 @@ def map_graph(
     coding: str | None = None,
     k: float | None = None,
     prompt: Prompt | None = None,
+    lists: Lists | None = None,
     budget: Budget | None = None,
     report: Progress = lambda step, done, total: None,
 ) -> Program:
-    """Map a graph onto a chip, without weights."""
+    """Map a graph onto a chip, without weights; lists: of linears that are not plain."""
+    lists = lists or {}
     if graph.takes_spikes:
         _check_no_options({"--coding": coding, "--k": k, "--prompt": prompt})
         coding = "binary"
@@ -206,12 +225,12 @@ def map_graph(
     codes = encoding.encode(graph, chip, coding, k)
     encoding.verify(codes, graph, chip)
     begin()
-    tiles = tiling.tile(graph, codes, chip, statistics)
-    tiling.verify(tiles, graph, chip)
+    tiles = tiling.tile(graph, codes, chip, statistics, lists)
+    tiling.verify(tiles, graph, chip, lists)
     if chip.array is not None:
         arrays.verify(tiles, chip)
     begin()
-    flow = flows.dataflow(graph, tiles, chip)
+    flow = flows.dataflow(graph, tiles, chip, lists)
     flows.verify(flow, graph)
     begin()
     packed = packing.pack(flow, chip)
@@ -244,7 +263,7 @@ def map_graph(
         coding=coding,
         k=k,
         codings={c.site: (c.coding, c.payload_bits) for c in codes},
-        partial_bits={lin.name: tiling.partial_bits(bound[lin.site]) for lin in graph.linears},
+        partial_bits={lin.name: tiling.sum_bits(lin, bound[lin.site]) for lin in graph.linears},
         ops=scheduling.op_names(graph),
         task_names=tuple(t.name for t in flow.tasks),
         n_cores=packed.n_cores,

@@ -19,28 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler import sections
-from compiler.graph import (
-    Gla,
-    Graph,
-    Linear,
-    Logits,
-    Parallel,
-    Part,
-    Population,
-    Residual,
-    Router,
-    Site,
-    SpikeInput,
-    Swiglu,
-    Window,
-)
+from compiler.graph import Graph
+from compiler.graph_json import graph_json, graph_of
 from compiler.sections import AGAIN, Array, Form, Pieces, Stored, digest_of, form_of
 from compiler.text import Text
 from hw_models.chip import Chip, chip_from_text
 from hw_models.errors import BadInput
 from hw_models.mesh import Mesh, mesh_of
 
-FORMAT = "spikeloom-program-3"
+FORMAT = "spikeloom-program-4"
 
 I8 = NDArray[np.int8]
 I32 = NDArray[np.int32]
@@ -62,7 +49,8 @@ class Tables:
              task, or the neurons of a tile; channel_lo/channel_n: what it encodes; state: bytes
              of state memory of the unit it is the first task of. condition: fires under it only
              (number in compiler.conditions, -1: always); rows: sums per neuron, of the stage's own
-             linear and the chosen experts' ones.
+             linear and the chosen experts' ones; axons: inputs that reach a tile; synapses: int64,
+             that a tile stores.
     emit_*   what a task sends when it fires, in order: tree, message class, first channel or
              neuron, number of channels, neurons or values; residue as above, -1 for always;
              condition: sent only under it.
@@ -95,6 +83,8 @@ class Tables:
     task_state: I64
     task_condition: I32
     task_rows: I32
+    task_axons: I32
+    task_synapses: I64
     task_emit: I32  # [n_tasks + 1] ranges into emit_*
     emit_tree: I32
     emit_class: I32
@@ -129,16 +119,22 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class LinearArrays:
-    """W8 synapses of a fused linear: q int8[n_post, n_pre], m int32[n_post, groups], floats."""
+    """Synapses of a fused linear: q [n_post, n_pre], m int32[n_post, groups], floats.
 
-    q: I8 | Stored
+    q is int8, or int16 where they are wider. Of a listed linear q is [synapses], neuron by neuron:
+    those of neuron j are first[j] to first[j + 1], from the inputs `pre`, ascending.
+    """
+
+    q: NDArray[np.signedinteger[Any]] | Stored
     m: I32 | Stored
     row_scale: F32 | Stored
     bias: F32 | Stored
+    first: I64 | Stored | None = None
+    pre: I32 | Stored | None = None
 
     def release(self) -> None:
         """Integers that are mapped from a file need no memory until they are used again."""
-        for array in (self.q, self.m):
+        for array in (self.q, self.m, self.pre):
             if isinstance(array, Stored):
                 array.release()
 
@@ -226,7 +222,8 @@ class Program:
         }
         for name, linear in self.linears.items():
             for f in dataclasses.fields(LinearArrays):
-                found[f"linears/{name}/{f.name}"] = getattr(linear, f.name)
+                if getattr(linear, f.name) is not None:
+                    found[f"linears/{name}/{f.name}"] = getattr(linear, f.name)
         found |= {f"vectors/{name}": v for name, v in self.vectors.items()}
         one = {"embedding": self.embedding, "tokenizer": self.tokenizer}
         found |= {name: array for name, array in one.items() if array.shape[0]}
@@ -239,7 +236,7 @@ class Program:
         fields -= {"tables", "linears", "vectors", "embedding", "tokenizer", "graph", "prompt"}
         return {
             "format": FORMAT,
-            "graph": _graph_json(self.graph),
+            "graph": graph_json(self.graph),
             "prompt": self.prompt and dataclasses.asdict(self.prompt),
             **{name: _plain(getattr(self, name)) for name in sorted(fields)},
         }
@@ -299,7 +296,13 @@ def from_arrays(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return found
     names = [f.name for f in dataclasses.fields(LinearArrays)]
     found["linears"] = {
-        lin.name: LinearArrays(**{n: arrays[f"linears/{lin.name}/{n}"] for n in names})
+        lin.name: LinearArrays(
+            **{
+                n: arrays[f"linears/{lin.name}/{n}"]
+                for n in names
+                if lin.listed is not None or n not in ("first", "pre")
+            }
+        )
         for lin in graph.linears
     }
     found["vectors"] = {
@@ -339,52 +342,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_STAGES = {
-    cls.kind: cls
-    for cls in (
-        *(Residual, Gla, Window, Parallel, Router, Swiglu, Logits),
-        *(SpikeInput, Population),
-    )
-}
-
-
-def _graph_json(graph: Graph) -> dict[str, Any]:
-    found = dataclasses.asdict(graph)
-    for stage, row in zip(graph.stages, found["stages"], strict=True):
-        row["kind"] = stage.kind
-    if graph.context is None:
-        del found["context"]
-    for row in found["linears"]:
-        if row["multiplied"] is None:  # as of every matrix that is not unrolled
-            del row["multiplied"]
-        if not row["integers"]:
-            del row["integers"]
-    return found
-
-
-def _graph(found: dict[str, Any]) -> Graph:
-    stages = tuple(_STAGES[row.pop("kind")](**_tuples(row)) for row in found["stages"])
-    sites = tuple(Site(**row) for row in found["sites"])
-    linears = tuple(
-        Linear(**_tuples(row) | {"parts": tuple(_part(p) for p in row["parts"])})
-        for row in found["linears"]
-    )
-    return Graph(**found | {"stages": stages, "sites": sites, "linears": linears})
-
-
-def _part(row: dict[str, Any]) -> Part:
-    return Part(**_tuples(row))
-
-
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples: its lists were some."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
-
-
 def _program(header: dict[str, Any], arrays: Mapping[str, Stored]) -> Program:
     header = dict(header)
     del header["format"]
-    graph = _graph(header.pop("graph"))
+    graph = graph_of(header.pop("graph"))
     prompt = header.pop("prompt")
     header["codings"] = {k: tuple(v) for k, v in header["codings"].items()}
     header["ops"], header["task_names"] = tuple(header["ops"]), tuple(header["task_names"])

@@ -29,7 +29,7 @@ METADATA: Final = "spikeloom"
 AGAIN: Final = "compile it again"
 
 _DTYPES: Final = {
-    **{"I8": "<i1", "U8": "<u1", "I32": "<i4", "I64": "<i8"},
+    **{"I8": "<i1", "U8": "<u1", "I16": "<i2", "I32": "<i4", "I64": "<i8"},
     **{"F16": "<f2", "BF16": "<u2", "F32": "<f4"},
 }
 _CODES: Final = {np.dtype(text): code for code, text in _DTYPES.items()}

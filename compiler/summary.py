@@ -58,7 +58,7 @@ def summary(program: Program, found: Forecast | None = None) -> dict[str, Any]:
 
 
 def _synapses(program: Program) -> int:
-    return sum(linear.n_pre * linear.n_post for linear in program.graph.linears)
+    return sum(linear.synapses for linear in program.graph.linears)
 
 
 def _input(program: Program) -> dict[str, Any]:

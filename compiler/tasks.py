@@ -33,7 +33,8 @@ MESSAGES: tuple[MessageClass, ...] = get_args(MessageClass)
 class Tile:
     """Block [post, post + n_post) x [pre, pre + n_pre) of a fused linear on one core.
 
-    Tiles with the same number `block` are meant to share a chip.
+    Tiles with the same number `block` are meant to share a chip. stored, driven: its synapses, and
+    the inputs that have any, of a listed linear; None: all.
     """
 
     linear: str
@@ -43,6 +44,16 @@ class Tile:
     n_post: int
     groups: int
     block: int = 0
+    stored: int | None = None
+    driven: int | None = None
+
+    @property
+    def synapses(self) -> int:
+        return self.n_pre * self.n_post if self.stored is None else self.stored
+
+    @property
+    def axons(self) -> int:
+        return self.n_pre if self.driven is None else self.driven
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compiler import lists
 from compiler.graph import Graph, Linear, vectors
 from compiler.kept import keep_block, verify_kept
 from compiler.quantize import Block, Tensors, finite, quantize_block, verify_block
@@ -37,9 +38,12 @@ _Job = Callable[[], _Pieces]
 
 def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
     """Type and shape of every section that `sections` makes; no values are read."""
-    found = {}
+    found: dict[str, Form] = {}
     for linear in graph.linears:
         n, n_pre, at = linear.n_post, linear.n_pre, f"linears/{linear.name}/"
+        if not linear.plain:
+            found |= {at + name: form for name, form in lists.forms(linear).items()}
+            continue
         found[at + "q"] = Form(np.dtype(np.int8), (n, n_pre))
         found[at + "m"] = Form(np.dtype(np.int32), (n, -(-n_pre // GROUP)))
         for name in ("row_scale", "bias"):
@@ -53,13 +57,17 @@ def forms(graph: Graph, tensors: Tensors) -> dict[str, Form]:
 
 
 def sections(
-    graph: Graph, tensors: Tensors, report: Report = lambda done, total: None
+    graph: Graph,
+    tensors: Tensors,
+    report: Report = lambda done, total: None,
+    listed: lists.Lists | None = None,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """All weights, quantised and verified; the pieces of a section come in order.
 
-    Raises BadInput for NaN or infinity, naming the tensor, and Bug where a check fails.
+    listed: synapses of linears that are not plain. Raises BadInput for NaN or infinity, naming the
+    tensor, and Bug where a check fails.
     """
-    jobs = list(_jobs(graph, tensors))
+    jobs = list(_jobs(graph, tensors, listed or {}))
     report(0, len(jobs))
     for done, pieces in enumerate(_in_order(jobs), 1):
         yield from pieces
@@ -159,8 +167,11 @@ class _Once(dict[str, Tensor]):
         return found
 
 
-def _jobs(graph: Graph, tensors: Tensors) -> Iterator[_Job]:
+def _jobs(graph: Graph, tensors: Tensors, listed: lists.Lists) -> Iterator[_Job]:
     for linear in graph.linears:
+        if not linear.plain:
+            yield partial(_list, linear, tensors, listed[linear.name])
+            continue
         for lo, hi in cuts(linear.n_post, linear.n_pre):
             yield partial(_linear, linear, tensors, lo, hi)
     for name in _vectors(graph):
@@ -176,6 +187,12 @@ def _linear(linear: Linear, tensors: Tensors, lo: int, hi: int) -> _Pieces:
     block = _verified(make(linear, own, lo, hi), own)
     at = f"linears/{linear.name}/"
     return [(at + name, getattr(block, name)) for name in ("q", "m", "row_scale", "bias")]
+
+
+def _list(linear: Linear, tensors: Tensors, synapses: Any) -> _Pieces:
+    arrays = lists.sections(linear, synapses, tensors)
+    lists.verify(linear, arrays, synapses)
+    return [(f"linears/{linear.name}/{name}", array) for name, array in arrays.items()]
 
 
 def _verified(block: Block, tensors: Tensors) -> Block:

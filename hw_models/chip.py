@@ -59,6 +59,7 @@ class Core:
     table_entries: Positive  # routing-tree entries
     token_slots: Positive  # tokens whose sums a core can hold at once
     lanes: Positive  # synops done in parallel
+    index_bits: Bits = 0  # of a neuron's number in a list of synapses; 0: holds no lists
     pending_decays: Count = 0  # per key channel of linear attention; 0: applied at once
 
 

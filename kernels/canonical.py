@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.gla import active
-from kernels.linear import W8, exact_linear, linear_output
+from kernels.linear import W8, Listed, exact_linear, linear_output
 from kernels.stage import STAGES, gla_operands
 from kernels.threshold import count, threshold
 
@@ -40,9 +40,9 @@ class TokenTrace:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A quantised model's numbers: (W8, float32 bias) per linear, norm vectors, embedding."""
+    """A quantised model's numbers: (synapses, float32 bias) per linear, norm vectors, embedding."""
 
-    linears: Mapping[str, tuple[W8, Tensor]]
+    linears: Mapping[str, tuple[W8 | Listed, Tensor]]
     vectors: Mapping[str, Tensor]
     embedding: Tensor
 

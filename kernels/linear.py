@@ -1,7 +1,8 @@
 """The W8 linear layer, exact under any tiling (DESIGN 3.3).
 
 Weights are int8 with an integer mantissa per (neuron, group of 128 inputs) and one
-float32 scale per neuron: w is about row_scale * m * 2^-15 * q.
+float32 scale per neuron: w is about row_scale * m * 2^-15 * q. Whole numbers may be wider, and
+synapses a list; then a neuron may have one mantissa for all of its inputs.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,20 @@ class W8:
     q: Tensor
     m: Tensor
     row_scale: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Synapses neuron by neuron: those of j are first[j] to first[j + 1], from the inputs `pre`.
+
+    q int8 or int16 [synapses], first int64[out + 1], pre int32[synapses]; m, row_scale as above.
+    """
+
+    q: Tensor
+    m: Tensor
+    row_scale: Tensor
+    first: Tensor
+    pre: Tensor
 
 
 def _grouped(x: Tensor) -> Tensor:
@@ -55,17 +70,32 @@ def dequantize(w8: W8) -> Tensor:
     return full.reshape(w8.q.shape[0], -1)[:, : w8.q.shape[1]].float()
 
 
-def exact_linear(counts: Tensor, w8: W8) -> Tensor:
+def exact_linear(counts: Tensor, w8: W8 | Listed) -> Tensor:
     """Y[o] = sum_g m[o,g] sum_i q[o,i] s[i], int64[out], from int32 counts[in].
 
     Raises BadInput when a group's accumulator does not fit int32.
     """
     # int64 products are exact; a product of int64 matrices never goes through floats
-    groups = _grouped(w8.q.long()) * _grouped(counts.long()[None])
-    accumulators = groups.sum(-1)
+    if isinstance(w8, Listed):
+        accumulators = _listed_sums(counts, w8)
+    elif w8.m.shape[1] == 1:
+        accumulators = (w8.q.long() * counts.long()).sum(-1, keepdim=True)
+    else:
+        accumulators = (_grouped(w8.q.long()) * _grouped(counts.long()[None])).sum(-1)
     if accumulators.abs().max() > INT32_MAX:
         raise BadInput("an accumulator does not fit int32", where="linear")
     return (accumulators * w8.m.long()).sum(-1)
+
+
+def _listed_sums(counts: Tensor, rows: Listed) -> Tensor:
+    """A of every neuron and group, int64."""
+    n, groups = rows.m.shape
+    neuron = torch.repeat_interleave(torch.arange(n), rows.first.diff())
+    pre = rows.pre.long()
+    group = pre // GROUP if groups > 1 else torch.zeros_like(pre)
+    sums = torch.zeros(n * groups, dtype=torch.int64)
+    sums.index_add_(0, neuron * groups + group, rows.q.long() * counts.long()[pre])
+    return sums.reshape(n, groups)
 
 
 def linear_output(sums: Tensor, v_th: Tensor, row_scale: Tensor, bias: Tensor | None) -> Tensor:

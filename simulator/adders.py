@@ -26,6 +26,7 @@ def add_up(fixed: Fixed, state: State, helpers: Helpers) -> None:
     def work(part: int) -> None:
         sum_some(
             *(fixed.task, fixed.linear, fixed.weight, fixed.mantissa),
+            (fixed.list_first, fixed.list_neuron, fixed.list_value),
             *(state.message, state.values, state.closed, state.closed_counts, state.owed),
             *(order[bounds[part] : bounds[part + 1]], np.empty(state.row_sums.size, np.int64)),
         )

@@ -20,6 +20,7 @@ from simulator.hot.state import (
     READS,
     RING,
     ROWS,
+    SYNOPS,
     State,
 )
 from simulator.result import Buffers, BufferUse
@@ -33,7 +34,12 @@ def snapshot(state: State) -> Snapshot:
     fired = columns[1]
     updates = fired if steps < 0 else np.full_like(fired, steps)
     return Snapshot(
-        state.tree_sent.copy(), state.sink_got.copy(), *columns, updates, state.lazy.copy()
+        state.tree_sent.copy(),
+        state.sink_got.copy(),
+        *columns,
+        updates,
+        state.progress[:, SYNOPS].copy(),
+        state.lazy.copy(),
     )
 
 

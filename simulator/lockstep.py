@@ -6,14 +6,16 @@ who sends what to whom. Spikes, messages and synops are those of the event engin
 message passes which link is another question (simulator.step_time).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.audit.trees import tree_of_sink
-from compiler.graph import Population, SpikeInput
+from compiler.accounting import plain_tasks
+from compiler.audit.trees import ranges, tree_of_sink
+from compiler.graph import Linear, Population, SpikeInput
 from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import Unsupported
 from kernels.neurons import NEURONS
@@ -21,6 +23,8 @@ from simulator.helpers import Helpers
 from simulator.hot import lockstep as hot
 from simulator.hot.lockstep import Chain, count, list_spikes, run_block
 from simulator.lags import lags
+from simulator.listed import by_input, joined
+from simulator.met import Met, met_of
 from simulator.spikes import checked
 
 I64 = NDArray[np.int64]
@@ -30,6 +34,9 @@ BLOCK = 256
 blocks."""
 WORTH = 100_000_000
 """Synapses times steps that take several threads less time than one."""
+
+SOME = 64
+"""Synapses of an input in a block, where they are lists."""
 
 _NAMES = ("a_syn", "w_in", "a_mem", "r", "v_leak", "v_threshold", "v_reset",
           "du", "dv", "bias", "vth")  # fmt: skip
@@ -71,7 +78,11 @@ class Ways:
     tree: I64
     sink: I64
     core: I64  # of the destination
-    neurons: I64  # there that a delivered spike meets: its synops; 0 at the host
+    neurons: I64  # there that a delivered spike meets: its synops; 0 at the host; VARIES: Met
+
+
+VARIES = -1
+"""Where synapses are lists, a channel's spikes meet as many neurons as its own is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +118,21 @@ class Lockstep:
     layers: tuple[Population, ...] = field(init=False)
     parts: Parts = field(init=False)
     ways: Ways = field(init=False)
+    met: Met = field(init=False)
     v: NDArray[np.float32] = field(init=False)  # what neurons keep from step to step
     i: NDArray[np.float32] = field(init=False)
-    _chain: Chain = field(init=False)
+    chain: Chain = field(init=False)
 
     def __post_init__(self) -> None:
         self.layers = layers = _layers(self.program)
         self.parts = _parts(self.program, layers)
         self.ways = _ways(self.program, layers, self.parts)
+        self.met = met_of(self.program)
         if not self.values:
             self.v = self.i = np.zeros(0, np.float32)
             return
-        self._chain = _arrays(self.program, layers, self.parts)
-        self.v = self._chain.parameter[hot.V_LEAK].copy()
+        self.chain = _arrays(self.program, layers, self.parts)
+        self.v = self.chain.parameter[hot.V_LEAK].copy()
         self.i = np.zeros_like(self.v)
 
     def run(
@@ -127,7 +140,7 @@ class Lockstep:
     ) -> Steps:
         """BadInput for what is not 0 or 1 of shape [steps, channels]."""
         given = checked(spikes, self.program.graph)
-        chain, n_parts, n_steps = self._chain, self.parts.core.size, len(given)
+        chain, n_parts, n_steps = self.chain, self.parts.core.size, len(given)
         last, longest = self.layers[-1].n, int(chain.block[:, hot.B_PRE].max())
         raster = np.zeros((n_steps, chain.bias.size), np.uint8)  # membranes stay 0
         raster[:, : given.shape[1]] = given
@@ -136,7 +149,7 @@ class Lockstep:
         outputs = np.empty((n_steps, last), np.float32)
         fired, active = (np.zeros((n_steps, n_parts), np.int64) for _ in range(2))
         listed = np.empty((n_steps, longest + 1), np.int64), np.empty(n_steps, np.int64)
-        worth = n_steps * chain.weight.size >= WORTH
+        worth = n_steps * (chain.weight.size + chain.list_value.size) >= WORTH
         for first, end in pairwise(chain.layer.tolist()):
             inputs = int(chain.block[first, hot.B_INPUT])
             list_spikes(raster[:, inputs : inputs + int(chain.block[first, hot.B_PRE])], *listed)
@@ -155,9 +168,7 @@ class Lockstep:
 
     def spiked(self, raster: NDArray[np.uint8]) -> Steps:
         """The same of spikes that are known: nothing is computed."""
-        fired = np.zeros((len(raster), self.parts.core.size), np.int64)
-        for part, (lo, n) in enumerate(zip(self.parts.first, self.parts.size, strict=True)):
-            fired[:, part] = raster[:, lo : lo + n].sum(1)
+        fired = np.add.reduceat(raster, self.parts.first, axis=1, dtype=np.int64)
         none = np.zeros((0, raster.shape[1]), np.uint8)
         outputs = np.zeros((len(raster), 0), np.float32)
         return Steps(raster, none, outputs, fired, np.zeros_like(fired), none.astype(np.int64))
@@ -204,45 +215,59 @@ def _parts(program: Program, layers: tuple[Population, ...]) -> Parts:
             blocks = sorted(
                 zip(*(x.tolist() for x in (lo, lo + n, t.task_core[tasks], tasks)), strict=True)
             )
-        cuts = set(emits[emits[:, 0] == k, 1:3].ravel().tolist())
+        cuts = np.unique(emits[emits[:, 0] == k, 1:3])
         for lo, hi, core, task in blocks:
-            inner = sorted({lo, hi} | {c for c in cuts if lo < c < hi})
-            rows += [(k, a, b, core, before + a, behind[k], task) for a, b in pairwise(inner)]
+            inner = cuts[np.searchsorted(cuts, lo, "right") : np.searchsorted(cuts, hi)].tolist()
+            ends = [*inner, hi]
+            for a, b in zip([lo, *inner], ends, strict=True):
+                rows.append((k, a, b, core, before + a, behind[k], task))
         before += blocks[-1][1]
     return Parts(*np.array(rows, np.int64).T.copy())
 
 
 def _ways(program: Program, layers: tuple[Population, ...], parts: Parts) -> Ways:
+    """Emission by emission, sink by sink, part by part."""
     t = program.tables
     of_sink = tree_of_sink(t)
-    met = np.where(t.task_kind == TILE, t.task_neuron_n, 0)
-    rows = []
-    for layer, lo, hi, tree in _spike_emits(program, layers).tolist():
-        mine = np.flatnonzero((parts.layer == layer) & (parts.lo >= lo) & (parts.hi <= hi))
-        for sink in np.flatnonzero(of_sink == tree).tolist():
-            core, neurons = int(t.sink_core[sink]), int(met[t.sink_task[sink]])
-            rows += [(part, tree, sink, core, neurons) for part in mine.tolist()]
-    return Ways(*np.array(rows, np.int64).reshape(-1, 5).T.copy())
+    met = np.where(t.task_kind == TILE, t.task_neuron_n, 0).astype(np.int64)
+    met[(t.task_kind == TILE) & ~plain_tasks(program)] = VARIES
+    layer, lo, hi, tree = _spike_emits(program, layers).T
+    begins = np.concatenate([[0], np.cumsum(np.bincount(parts.layer))])  # parts, layer by layer
+    wide = int(parts.hi.max()) + 1
+    place, ends = parts.layer * wide + parts.lo, parts.layer * wide + parts.hi
+    first = np.maximum(np.searchsorted(place, layer * wide + lo), begins[layer])
+    n_parts = np.searchsorted(ends, layer * wide + hi, "right") - first
+    by_tree = np.argsort(of_sink, kind="stable")
+    sinks = np.bincount(of_sink, minlength=t.tree_root.size)
+    sink_first = np.cumsum(sinks) - sinks
+    pairs = np.repeat(np.arange(tree.size), sinks[tree])  # emission of every (emission, sink)
+    sink = by_tree[ranges(sink_first[tree], sink_first[tree] + sinks[tree])]
+    rows = np.repeat(np.arange(pairs.size), n_parts[pairs])
+    part = ranges(first[pairs], first[pairs] + n_parts[pairs])
+    return Ways(
+        part=part,
+        tree=tree[pairs][rows],
+        sink=sink[rows].astype(np.int64),
+        core=t.sink_core[sink][rows].astype(np.int64),
+        neurons=met[t.sink_task[sink]][rows],
+    )
 
 
 def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> Chain:
-    """Weights input by input, so that a spike adds a row."""
+    """Weights input by input, so that a spike adds a row, or a list."""
     host = int(parts.hi[parts.layer == 0].max())
-    weights, mantissas, blocks, begins = [], [], [], [0]
+    room = _Room([], [], [], [], [])
+    blocks, begins = [], [0]
     scales, biases = [np.zeros(host)], [np.zeros(host, np.float32)]
     vectors = [[np.zeros(host, np.float32)] * len(_NAMES)]
-    weight, mantissa, neuron, inputs = 0, 0, host, 0
+    neuron, inputs = host, 0
     for layer in layers:
         linear, kind = program.linears[layer.linear], NEURONS[layer.neuron]
-        q, m = np.asarray(linear.q[:]), np.asarray(linear.m[:], np.int32)
-        for lo in range(0, layer.n, BLOCK):
-            own = slice(lo, min(lo + BLOCK, layer.n))
-            n, out = own.stop - lo, lo if layer is layers[-1] else -1
+        for own, at in room.blocks(program, program.graph.linear(layer.linear)):
+            out = own.start if layer is layers[-1] else -1
+            size = (program.graph.linear(layer.linear).n_pre, own.stop - own.start)
             bits = _bits(kind.parameters)
-            blocks.append((q.shape[1], n, weight, mantissa, neuron + lo, inputs, out, bits))
-            weights.append(q[own].T.ravel())
-            mantissas.append(m[own].T.ravel())
-            weight, mantissa = weight + weights[-1].size, mantissa + mantissas[-1].size
+            blocks.append((*size, *at[:2], neuron + own.start, inputs, out, bits, at[2]))
         begins.append(len(blocks))
         scales.append(np.asarray(linear.row_scale[:], np.float64))
         biases.append(np.asarray(linear.bias[:], np.float32))
@@ -253,13 +278,52 @@ def _arrays(program: Program, layers: tuple[Population, ...], parts: Parts) -> C
     return Chain(
         layer=np.array(begins, np.int64),
         block=np.array(blocks, np.int64),
-        weight=np.concatenate(weights),
-        mantissa=np.concatenate(mantissas),
+        weight=np.concatenate([*room.weights, np.zeros(0, np.int8)]),
+        mantissa=np.concatenate([*room.mantissas, np.zeros(0, np.int32)]),
+        list_first=np.concatenate([*room.firsts, np.zeros(0, np.int64)]),
+        list_neuron=np.concatenate([*room.neurons, np.zeros(0, np.uint16)]),
+        list_value=np.concatenate([*room.values, np.zeros(0, np.int32)]),
         scale=np.concatenate(scales),
         bias=np.concatenate(biases),
         parameter=np.ascontiguousarray(np.concatenate(vectors, axis=1), np.float32),
         part=np.stack([parts.first, parts.first + parts.size], axis=1),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Synapses of blocks so far, one after another."""
+
+    weights: list[NDArray[np.int8]]
+    mantissas: list[NDArray[np.int32]]
+    firsts: list[I64]
+    neurons: list[NDArray[np.uint16]]
+    values: list[NDArray[np.int32]]
+
+    def blocks(
+        self, program: Program, linear: Linear
+    ) -> Iterator[tuple[slice, tuple[int, int, int]]]:
+        """Neurons of each block, and where its weights, mantissas and lists are."""
+        size = BLOCK
+        if not linear.plain:  # blocks in which an input has some synapses, to look up once
+            met = linear.synapses // linear.n_pre
+            size = max(BLOCK, -(-linear.n_post // max(1, met // SOME)))
+        matrix = None if linear.plain else joined(program, linear)
+        arrays = program.linears[linear.name]
+        for lo in range(0, linear.n_post, size):
+            own = slice(lo, min(lo + size, linear.n_post))
+            at = tuple(sum(a.size for a in of) for of in (self.weights, self.mantissas))
+            if matrix is None:
+                self.weights.append(arrays.q[own].T.ravel())
+                self.mantissas.append(np.asarray(arrays.m[own], np.int32).T.ravel())
+                yield own, (*at, -1)
+                continue
+            begin = sum(a.size for a in self.firsts)
+            first, neuron, value = by_input(matrix[own])
+            self.firsts.append(sum(a.size for a in self.values) + first)
+            self.neurons.append(neuron)
+            self.values.append(value)
+            yield own, (*at, begin)
 
 
 def _bits(parameters: tuple[str, ...]) -> int:

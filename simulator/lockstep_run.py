@@ -189,10 +189,11 @@ class LockstepRun:
         rows = np.zeros(t.task_core.size, np.int64)
         tiles = np.flatnonzero(t.task_kind[t.sink_task] == TILE)
         np.add.at(rows, t.sink_task[tiles], sink_got[tiles, SPIKE])
-        none = np.zeros_like(rows)
+        none, synops = np.zeros_like(rows), np.zeros_like(rows)
+        np.add.at(synops, t.sink_task[roads.sink[ends]], self.contention.met[0, ends])
         fired, updates = np.full_like(rows, self.started), np.full_like(rows, self.steps)
         no_state = np.zeros((len(self.program.graph.stages), N_LAZY), np.int64)
-        return Snapshot(tree_sent, sink_got, rows, fired, *[none] * 4, updates, no_state)
+        return Snapshot(tree_sent, sink_got, rows, fired, *[none] * 4, updates, synops, no_state)
 
     def flits(self) -> I64:
         """int64[link] counted as they passed."""
@@ -215,6 +216,7 @@ class LockstepRun:
         at = np.flatnonzero(roads.sink >= 0)
         core = t.sink_core[roads.sink[at]]
         served = (self.contention.passed * routes.stop[:, hot.S_HELD])[at]
+        served += self.contention.met[1, at] * self.costs.synop
         np.add.at(cores, core[core < cores.size], served[core < cores.size])
         used = t.link_kind >= 0
         flit_ps = np.array([self.program.chip.links[kind].flit_ps for kind in LINKS], np.int64)
@@ -225,6 +227,7 @@ class LockstepRun:
     def carried(self) -> dict[str, Any]:
         """What it takes from one step to the next, beside what has come out of it."""
         arrays = {"passed": self.contention.passed, "v": self.lockstep.v, "i": self.lockstep.i}
+        arrays |= {"met": self.contention.met}
         arrays |= {"fired": self._fired, "raster": self._raster}
         return arrays | {"started": self.started, "steps": self.steps, "now_ps": self.now_ps}
 
@@ -248,6 +251,7 @@ class LockstepRun:
         self.contention.passed, self._fired, self._raster = (
             found[name] for name in ("passed", "fired", "raster")
         )
+        self.contention.met = found["met"]
         self.lockstep.v, self.lockstep.i = found["v"], found["i"]
         self.started, self.steps, self.now_ps = started, found["steps"], found["now_ps"]
         self._of_parts = self.lockstep.spiked(raster).fired

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.accounting import plain_tasks
 from compiler.audit.arrivals import condition_of_tree
+from compiler.audit.limits import groups_by_task
 from compiler.audit.trees import tree_of_sink
 from compiler.conditions import added_up, first_of
 from compiler.graph import Population, Residual, Router
@@ -19,6 +21,8 @@ from simulator.helpers import threads
 from simulator.hot import state as h
 from simulator.hot.rows import scratch_size
 from simulator.hot.state import Fixed, State
+from simulator.listed import lists_of_tiles
+from simulator.tiles import tile_arrays
 
 I64 = NDArray[np.int64]
 
@@ -73,7 +77,8 @@ def fixed_arrays(
     cores = np.unique(t.task_core)
     owner = tree_of_sink(t)
     fan_out = np.bincount(owner, minlength=t.tree_root.size)
-    weight, mantissa = _tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
+    weight, mantissa = tile_arrays(program, task) if values else (np.zeros(0, np.int8), _zeros(0))
+    list_first, list_neuron, list_value = lists_of_tiles(program, task, values)
     cell = crossbar_cells(program, task) if values else np.zeros(0, np.uint16)
     return Fixed(
         task=task,
@@ -132,6 +137,9 @@ def fixed_arrays(
         used_core=_columns(cores, np.bincount(t.task_core, update_ps)[cores]),
         weight=weight,
         mantissa=mantissa,
+        list_first=list_first,
+        list_neuron=list_neuron,
+        list_value=list_value,
         condition=_condition_table(program),
         array=array_constants(program),
         cell=cell,
@@ -156,8 +164,10 @@ def _task_table(program: Program, slots: int) -> I64:
     """Columns as named in hot.state; offsets say where a task's arrays begin."""
     t = program.tables
     tiles = t.task_kind == TILE
-    groups = np.where(tiles, -(-t.task_n_pre // GROUP), 0).astype(np.int64)
+    groups = groups_by_task(program)
     neurons = t.task_neuron_n.astype(np.int64)
+    plain = plain_tasks(program)
+    listed = tiles & ~plain
     # inputs of tiles and sums of vector tasks live in two arrays of their own
     sums = np.where(
         tiles,
@@ -183,13 +193,14 @@ def _task_table(program: Program, slots: int) -> I64:
         t.task_site,
         t.task_emit[:-1],
         t.task_emit[1:],
-        _offsets(np.where(tiles, t.task_n_pre * neurons, 0))[:-1],
+        _offsets(np.where(tiles & plain, t.task_n_pre * neurons, 0))[:-1],
         _offsets(groups * neurons)[:-1],
         sums,
         _offsets(slots * groups)[:-1],
         t.task_condition,
         t.task_rows,
         np.where(t.task_gathers < 0, -1, _experts_added(program)[t.task_gathers]),
+        np.where(listed, _offsets(np.where(listed, t.task_n_pre + 1, 0))[:-1], -1),
     )
 
 
@@ -220,33 +231,6 @@ def gathered(program: Program) -> I64:
     """Inputs of a tile: it keeps a count of each, per token."""
     t = program.tables
     return np.where(t.task_kind == TILE, t.task_n_pre, 0).astype(np.int64)
-
-
-def _tile_arrays(program: Program, task: I64) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-    """Weights [axon, neuron] and mantissas [group, neuron] of every tile, one after another.
-
-    A crossbar's weights are its cells: no bytes here.
-    """
-    t, linears = program.tables, program.graph.linears
-    tiles = np.flatnonzero(t.task_kind == TILE)
-    sizes = task[tiles, h.N_PRE] * task[tiles, h.NEURON_N]
-    digital = program.chip.array is None
-    weight = np.zeros(int(sizes.sum()) if digital else 0, np.int8)
-    mantissa = np.zeros(int((task[tiles, h.GROUPS] * task[tiles, h.NEURON_N]).sum()), np.int16)
-    for i in tiles:
-        arrays = program.linears[linears[t.task_linear[i]].name]
-        lo, n = int(t.task_neuron_lo[i]), int(t.task_neuron_n[i])
-        pre, n_pre, groups = int(t.task_pre[i]), int(t.task_n_pre[i]), int(task[i, h.GROUPS])
-        at = task[i, h.WEIGHT]
-        if digital:
-            weight[at : at + n_pre * n] = arrays.q[lo : lo + n, pre : pre + n_pre].T.reshape(-1)
-        first, at = pre // GROUP, task[i, h.MANTISSA]
-        m = arrays.m[lo : lo + n, first : first + groups]
-        mantissa[at : at + groups * n] = m.T.reshape(-1)
-    if digital:  # what lies in tiles need not lie in memory as the program has it, too
-        for arrays in program.linears.values():
-            arrays.release()
-    return weight, mantissa
 
 
 def header_bits(program: Program, message: str) -> int:

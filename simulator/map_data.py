@@ -138,7 +138,7 @@ def _foremost(program: Program, core: I64, n_cores: int, tiles: bool) -> I64:
     """By core, the operation of the task with the most weights, or of the vector task with the
     most state; of equals the first."""
     t = program.tables
-    size = t.task_n_pre.astype(np.int64) * t.task_neuron_n if tiles else t.task_state
+    size = t.task_synapses if tiles else t.task_state
     mine = np.flatnonzero((t.task_kind != HOST) & ((t.task_kind == TILE) == tiles))
     ordered = mine[np.lexsort((mine, -size[mine], core[mine]))]
     cores, first = np.unique(core[ordered], return_index=True)

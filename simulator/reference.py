@@ -10,7 +10,7 @@ from compiler.graph import Gla, Router, feeds, reads
 from compiler.program import Program, widened
 from hw_models.errors import GateFailed
 from kernels.canonical import Numbers, execute
-from kernels.linear import W8
+from kernels.linear import W8, Listed
 from simulator.analog import exact, sums_of_arrays
 from simulator.trajectory import Trajectory
 
@@ -20,7 +20,11 @@ def numbers_of(program: Program) -> Numbers:
     linears = {}
     for name, a in program.linears.items():
         q, m, scale, bias = (torch.from_numpy(x.copy()) for x in (a.q, a.m, a.row_scale, a.bias))
-        linears[name] = (W8(q, m, scale), bias)
+        if a.first is None or a.pre is None:
+            linears[name] = (W8(q, m, scale), bias)
+        else:
+            first, pre = torch.from_numpy(a.first.copy()), torch.from_numpy(a.pre.copy())
+            linears[name] = (Listed(q, m, scale, first, pre), bias)
     vectors = {name: torch.from_numpy(v.copy()) for name, v in program.vectors.items()}
     return Numbers(linears, vectors, torch.from_numpy(widened(program.embedding[:])))
 

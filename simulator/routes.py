@@ -55,9 +55,8 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     np.maximum.at(full, senders.tree, senders.values)
     last[senders.tree] = senders.values  # the last message of sums is the later row
     sizes = [full] if (full == last).all() else [full, last]
-    tables, flits = zip(
-        *(_stops(program, costs, tree, size, servers) for size in sizes), strict=True
-    )
+    made = (_stops(program, costs, tree, size, servers, lockstep.met.base) for size in sizes)
+    tables, flits = zip(*made, strict=True)
     for copy, table in enumerate(tables):
         table[:, [hot.S_LINK, hot.S_LINK_END, hot.S_SINK, hot.S_SINK_END]] += copy * n_stops
     nodes, sinks = np.arange(t.node_link.size), np.arange(t.sink_core.size)
@@ -74,6 +73,9 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
         n_cores=cores.size,
         send=costs.send,
         in_series=int(costs.in_series),
+        synop=costs.synop,
+        lanes=costs.lanes,
+        met=lockstep.met.n,
     )
     return Roads(
         routes,
@@ -102,7 +104,12 @@ def _ranked(program: Program, used: NDArray[np.bool_], parent: I64) -> tuple[I64
 
 
 def _stops(
-    program: Program, costs: StepCosts, tree: tuple[I64, I64], values: I64, servers: I64
+    program: Program,
+    costs: StepCosts,
+    tree: tuple[I64, I64],
+    values: I64,
+    servers: I64,
+    lists: I64,
 ) -> tuple[I64, I64]:
     """Of all nodes, then of all sinks: a row of Routes.stop, and flits on the link. values[tree]:
     of a message, 0 for spikes."""
@@ -110,6 +117,7 @@ def _stops(
     n_nodes = t.node_link.size
     table = np.zeros((servers.size, 8), np.int64)
     table[:, hot.S_SERVER] = servers
+    table[n_nodes:, hot.S_ON] = lists
     kind = t.link_kind[t.node_link]
     width, flit_ps, hop_ps = (
         np.array([of(name) for name in LINKS], np.int64)[kind]
@@ -128,6 +136,7 @@ def _stops(
     table[:n_nodes, hot.S_SINK] = n_nodes + t.node_first_sink.astype(np.int64)
     table[:n_nodes, hot.S_SINK_END] = n_nodes + t.node_last_sink.astype(np.int64)
     met, of = t.task_neuron_n[t.sink_task].astype(np.int64), t.task_kind[t.sink_task]
+    met[lists != hot.NO_LIST] = 0
     spike = costs.receive + -(-met // costs.lanes) * costs.synop
     table[n_nodes:, hot.S_HELD] = np.where(of == TILE, spike, values[tree[1]] * costs.partial)
     table[n_nodes:][of == HOST, hot.S_HELD] = 0

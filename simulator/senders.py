@@ -81,11 +81,9 @@ def senders_of(lockstep: Lockstep, costs: StepCosts) -> Senders:
     parts, ways = lockstep.parts, lockstep.ways
     known = costs.with_host | (ways.core != lockstep.program.host_core)
     sums, membranes = _in_every_step(lockstep) if costs.with_host else ([], [])
-    spikes: list[Sender] = []
-    for part in range(parts.core.size):
-        about = parts.core[part], parts.task[part], parts.lag[part], parts.size[part]
-        sent = dict.fromkeys(ways.tree[(ways.part == part) & known].tolist())
-        spikes.append(((part, *map(int, about)), [(tree, 0) for tree in sent]))
+    about = np.stack([np.arange(parts.core.size), parts.core, parts.task, parts.lag, parts.size])
+    sent = _trees_of_parts(parts.core.size, ways.part[known], ways.tree[known])
+    spikes: list[Sender] = list(zip(map(tuple, about.T.tolist()), sent, strict=True))
     rows = [*sums, *spikes, *membranes]
     part, core, task, lag, n = np.array([row for row, _ in rows], np.int64).T.copy()
     own = part < 0
@@ -95,6 +93,15 @@ def senders_of(lockstep: Lockstep, costs: StepCosts) -> Senders:
     tree, values = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
     begin = np.concatenate([[0], np.cumsum([len(sent) for _, sent in rows])]).astype(np.int64)
     return Senders(part, core, task, lag, member, n, begin, tree, values)
+
+
+def _trees_of_parts(n: int, part: I64, tree: I64) -> list[list[tuple[int, int]]]:
+    """Trees of every part, each once, in their order: (tree, 0)."""
+    _, first = np.unique(np.stack([part, tree]), axis=1, return_index=True)
+    kept = np.sort(first)
+    kept = kept[np.argsort(part[kept], kind="stable")]
+    cuts = np.searchsorted(part[kept], np.arange(1, n))
+    return [[(one, 0) for one in own.tolist()] for own in np.split(tree[kept], cuts)]
 
 
 def _in_every_step(lockstep: Lockstep) -> tuple[list[Sender], list[Sender]]:

@@ -14,6 +14,7 @@ not waited for.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from hw_models.errors import DoesNotFit, Unsupported
 from hw_models.events import LINKS
 from simulator.hot import contention as hot
 from simulator.hot.contention import KEY_BITS, Watched, step_ends
+from simulator.hot.met import deliveries
 from simulator.lockstep import Lockstep, Steps
 from simulator.routes import Roads, roads_of
 from simulator.senders import StepCosts
@@ -35,7 +37,7 @@ WORTH = 200_000
 """Messages at links and cores that take several threads less time than one."""
 
 _NONE = np.zeros(0, np.int64)
-NOT_WATCHED = Watched(_NONE, _NONE, _NONE, _NONE)
+NOT_WATCHED = Watched(_NONE, _NONE, _NONE, _NONE, _NONE)
 
 
 def step_costs(chip: Chip) -> StepCosts:
@@ -62,33 +64,52 @@ def in_chip_steps(lockstep: Lockstep, rows: NDArray[np.integer]) -> I64:
     """[step, part] of the network's steps -> of the chip's; what is not over by the last is left
     out."""
     out = np.zeros(rows.shape, np.int64)
-    for part, lag in enumerate(lockstep.parts.lag.tolist()):
-        out[lag:, part] = rows[: max(0, len(rows) - lag), part]
+    for lag in np.unique(lockstep.parts.lag).tolist():
+        own = slice(*np.searchsorted(lockstep.parts.lag, (lag, lag + 1)))
+        out[lag:, own] = rows[: max(0, len(rows) - lag), own]
     return out
 
 
-def contention_free_ps(lockstep: Lockstep, steps: Steps, costs: StepCosts) -> I64:
-    """int64[step of the chip]."""
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """int64[step of the chip, core], the host left out: messages, the synapses they met, and how
+    many times as many as the core has lanes."""
+
+    messages: I64
+    synops: I64
+    waves: I64
+
+
+def delivered(lockstep: Lockstep, steps: Steps, lanes: int = 1) -> Delivered:
+    """What reaches every core."""
+    parts, ways, met = lockstep.parts, lockstep.ways, lockstep.met
+    kept = np.flatnonzero(ways.core != lockstep.program.host_core)
+    kept = kept[np.argsort(ways.part[kept], kind="stable")]
+    part = np.stack([parts.first, parts.first + parts.size, parts.lag], axis=1)
+    way = np.stack([ways.core[kept], ways.neurons[kept], met.base[ways.sink[kept]]], axis=1)
+    begin = np.concatenate([[0], np.cumsum(np.bincount(ways.part[kept], minlength=len(part)))])
+    found = (np.zeros((len(steps.fired), lockstep.program.host_core), np.int64) for _ in range(3))
+    out = Delivered(*found)
+    deliveries(part, begin, way, met.n, lanes, steps.raster, steps.fired,
+               out.messages, out.synops, out.waves)  # fmt: skip
+    return out
+
+
+def contention_free_ps(
+    lockstep: Lockstep, steps: Steps, costs: StepCosts, came: Delivered | None = None
+) -> I64:
+    """int64[step of the chip]; came: what `delivered` finds, if that is known."""
     parts, ways = lockstep.parts, lockstep.ways
     fired, active = in_chip_steps(lockstep, steps.fired), in_chip_steps(lockstep, steps.active)
     on_chip = (parts.layer > 0).astype(np.int64)
-    n_cores = lockstep.program.host_core + 1
     sends = np.bincount(ways.part, ways.core != lockstep.program.host_core, parts.core.size)
     per_spike = on_chip * costs.fire + sends.astype(np.int64) * costs.send
     neurons = on_chip * (parts.hi - parts.lo) * costs.access
     work = fired * per_spike + active * costs.update + neurons
-    per_message = np.where(
-        ways.core == lockstep.program.host_core,
-        0,
-        costs.receive + -(-ways.neurons // costs.lanes) * costs.synop,
-    )
-    of_part = np.zeros((parts.core.size, n_cores), np.int64)
-    np.add.at(of_part, (ways.part, ways.core), per_message)
     generation = _summed(work, parts.core)
-    used = np.flatnonzero(of_part.any(0))
-    reception = fired.astype(np.float64) @ of_part[:, used].astype(np.float64)  # below 2^53: exact
-    slowest = np.maximum(generation.max(1), reception.max(1, initial=0).astype(np.int64))
-    return slowest + costs.barrier
+    came = came or delivered(lockstep, steps, costs.lanes)
+    reception = came.messages * costs.receive + came.waves * costs.synop
+    return np.maximum(generation.max(1), reception.max(1, initial=0)) + costs.barrier
 
 
 def _summed(rows: I64, core: I64) -> I64:
@@ -105,12 +126,14 @@ class Contention:
 
     Unsupported for a target whose link buffers have an end: servers would wait for those after
     them. passed: int64[stop] messages so far, at links and at the cores where they end
+    met: int64[2, stop] synapses of lists that these met so far, and that in `lanes`
     """
 
     lockstep: Lockstep
     roads: Roads
     costs: StepCosts
     passed: I64
+    met: I64
 
     @classmethod
     def of(cls, lockstep: Lockstep, costs: StepCosts) -> "Contention":
@@ -119,7 +142,8 @@ class Contention:
             what = f"{program.chip.name} has link buffers with an end, which lock step has not"
             raise Unsupported(what, where=program.graph.model, fix="sbsim run --sync dataflow")
         roads = roads_of(lockstep, costs)
-        return cls(lockstep, roads, costs, np.zeros(roads.link.size, np.int64))
+        n = roads.link.size
+        return cls(lockstep, roads, costs, np.zeros(n, np.int64), np.zeros((2, n), np.int64))
 
     def times_ps(self, steps: Steps) -> I64:
         """int64[step of the chip], as many as of the network; `steps` with keep_busy."""
@@ -142,16 +166,26 @@ class Contention:
         """Steps of the network into those of the chip, the first of which is `first` later than the
         chip's first; what is not of these is left out. of: int64[step, part of the Lockstep]."""
         senders = self.roads.senders
-        for row, (part, lag) in enumerate(zip(senders.part, senders.lag, strict=True)):
-            lo, n = int(senders.member[row]), int(senders.n[row])
-            begin = first + int(lag)
+        for lo, end in self._runs():
+            begin = first + int(senders.lag[lo])
             cut = max(0, -begin)
             at = slice(begin + cut, min(begin + len(raster), len(fires)))
             from_ = slice(cut, cut + max(0, at.stop - at.start))
             if at.stop <= at.start:
                 continue
-            fires[at, lo : lo + n] = raster[from_, lo : lo + n] if part >= 0 else 1
-            fired[at, row] = of[from_, part] if part >= 0 else n
+            members = slice(senders.member[lo], senders.member[end - 1] + senders.n[end - 1])
+            if senders.part[lo] < 0:
+                fires[at, members], fired[at, lo:end] = 1, senders.n[lo:end]
+                continue
+            fires[at, members] = raster[from_, members]
+            fired[at, lo:end] = of[from_, senders.part[lo] : senders.part[end - 1] + 1]
+
+    def _runs(self) -> list[tuple[int, int]]:
+        """Senders with the same lag, whose parts follow each other; or that are none."""
+        part, lag = self.roads.senders.part, self.roads.senders.lag
+        follows = (lag[1:] == lag[:-1]) & (part[:-1] >= 0) & (part[1:] == part[:-1] + 1)
+        begins = [0, *(np.flatnonzero(~follows) + 1).tolist(), part.size]
+        return list(pairwise(begins))
 
     def ends_ps(
         self,
@@ -176,19 +210,21 @@ class Contention:
         watched = NOT_WATCHED
         if watch:
             begin = np.concatenate([[0], np.cumsum(copies)]).astype(np.int64)
-            watched = Watched(begin, *(np.zeros(int(begin[-1]), np.int64) for _ in range(3)))
+            watched = Watched(begin, *(np.zeros(int(begin[-1]), np.int64) for _ in range(4)))
         ends, parts = np.empty(len(fires), np.int64), max(1, min(PARTS, len(fires)))
         passed = np.zeros((parts, self.passed.size), np.int64)
+        met = np.zeros((parts, *self.met.shape), np.int64)
 
         def work(part: int) -> None:
             step_ends(
                 routes, np.arange(part, len(fires), parts), fires,
                 fires[:1] if active is None else active, fired, shift,
-                int(stops.max(initial=1)), most, ends, passed[part], watched,
+                int(stops.max(initial=1)), most, ends, passed[part], met[part], watched,
             )  # fmt: skip
 
         self.lockstep.helpers.share(work, parts, int(stops.sum()) >= WORTH)
         self.passed += passed.sum(0)
+        self.met += met.sum(0)
         if (ends < 0).any():
             step, longest = int((ends < 0).argmax()), 1 << (KEY_BITS - shift)
             raise DoesNotFit(

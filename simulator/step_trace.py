@@ -92,7 +92,7 @@ def _messages(
         _rows(begin + left[here], 0, T_INJECT, *(x[here] for x in about), local[here]),
         _rows(begin + start, held, T_INJECT, *(x[away] for x in about), (copies - local)[away]),
         _rows(
-            begin + watched.served[own], roads.routes.stop[stop, hot.S_HELD], T_SERVE,
+            begin + watched.served[own], watched.held[own], T_SERVE,
             t.sink_core[sink], t.sink_task[sink], np.repeat(tokens[sender], copies),
             kind[roads.tree[stop]], 1,
         ),

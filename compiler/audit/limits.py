@@ -14,8 +14,6 @@ from kernels.neurons import NEURONS
 
 I64 = NDArray[np.int64]
 
-GROUP = 128
-
 
 class Use(NamedTuple):
     """One resource: by place (a core's or router's number), and the most that a place has."""
@@ -37,25 +35,39 @@ def uses(program: Program) -> Iterator[Use]:
         total = np.bincount(at[which], amounts[which].astype(np.float64), n)
         return total[:-1].astype(np.int64)
 
-    yield Use("synapse memory", "core", add(tile, _synapses(program)), core.synapse_memory)
+    yield Use("synapse memory", "core", add(tile, synapse_bytes(program)), core.synapse_memory)
     every = np.ones(at.size, bool)
     yield Use("state memory", "core", add(every, t.task_state), core.state_memory)
     neurons = tile | (t.task_kind == VECTOR)
     yield Use("neurons", "core", add(neurons, t.task_neuron_n), core.neurons)
-    yield Use("in-axons", "core", add(tile, t.task_n_pre), core.in_axons)
+    yield Use("in-axons", "core", add(tile, t.task_axons), core.in_axons)
     trees = np.bincount(t.tree_source, minlength=n)[:-1]
     yield Use("out-axons", "core", trees, core.out_axons)
     entries = np.bincount(t.entry_router, minlength=program.mesh.n_routers)
     yield Use("table entries", "router", entries, core.table_entries)
 
 
-def _synapses(program: Program) -> I64:
-    """Bytes by task: one per weight; on crossbars whole arrays."""
-    t, array = program.tables, program.chip.array
-    n_pre, n_post = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
-    if array is None:
-        return n_pre * n_post
-    found: I64 = -(-n_pre // array.rows) * -(-n_post // array.neurons) * array.weights
+def synapse_bytes(program: Program) -> I64:
+    """Bytes by task: what its synapses take, in a list with their neurons' numbers; on crossbars
+    whole arrays."""
+    t, chip = program.tables, program.chip
+    if chip.array is not None:
+        n_pre, n_post = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
+        found: I64 = -(-n_pre // chip.array.rows) * -(-n_post // chip.array.neurons)
+        return found * chip.array.weights
+    each = [
+        linear.bits + (chip.core.index_bits if linear.listed is not None else 0)
+        for linear in program.graph.linears
+    ]
+    whole: I64 = -(-t.task_synapses * np.array([*each, 0], np.int64)[t.task_linear] // 8)
+    return whole
+
+
+def groups_by_task(program: Program) -> I64:
+    """Accumulators per neuron of a tile; 0 of what is none."""
+    t = program.tables
+    width = np.array([*(lin.group for lin in program.graph.linears), 1], np.int64)[t.task_linear]
+    found: I64 = np.where(t.task_kind == TILE, -(-t.task_n_pre.astype(np.int64) // width), 0)
     return found
 
 
@@ -64,7 +76,7 @@ def least_state(program: Program) -> I64:
     t, slots = program.tables, program.chip.core.token_slots
     n_pre, neurons = t.task_n_pre.astype(np.int64), t.task_neuron_n.astype(np.int64)
     tile, gathers = t.task_kind == TILE, t.task_gathers >= 0
-    groups = -(-n_pre // GROUP)
+    groups = groups_by_task(program)
     sets = 2 + 4 * slots if program.chip.array is None else 2 + 4
     counts = 0 if program.chip.array is None else 4 * slots * n_pre
     # a home also scales its sums; those of chosen experts lie beside the others

@@ -68,7 +68,9 @@ def _hold(rule: ArrayLike, what: str, names: tuple[str, ...], owner: ArrayLike) 
         raise BadInput(f"{what}, row {row}", where=name, fix=AGAIN)
 
 
-def _inside(values: NDArray[np.integer], end: int, start: int = 0) -> NDArray[np.bool_]:
+def _inside(
+    values: NDArray[np.integer], end: int | NDArray[np.integer], start: int = 0
+) -> NDArray[np.bool_]:
     return (start <= values) & (values < end)
 
 
@@ -106,6 +108,12 @@ def _check_tasks(program: Program) -> None:
         & (t.task_pre + t.task_n_pre <= pre[t.task_linear]),
         "axons beyond the linear, or off a group border", names, every,
     )  # fmt: skip
+    listed = np.array([*(lin.listed is not None for lin in graph.linears), False])[t.task_linear]
+    area = np.where(tile, t.task_n_pre * t.task_neuron_n.astype(np.int64), 0)
+    axons = np.where(tile, t.task_n_pre, 0)
+    rule = (tile <= _inside(t.task_axons, axons + 1, 1)) & _inside(t.task_synapses, area + 1)
+    rule &= listed & tile | (t.task_axons == axons) & (t.task_synapses == area)
+    _hold(rule, "another number of axons or synapses", names, every)
     encodes = t.task_channel_n > 0
     _hold(encodes == (t.task_site >= 0), "channels without a site", names, every)
     _hold(~encodes | (t.task_gathers < 0), "spikes before its stage is computed", names, every)
@@ -147,7 +155,10 @@ def _check_roles(program: Program) -> None:
         _cover(linear.name, t.task_neuron_lo[own], t.task_neuron_n[own], linear.n_post)
         stored = t.task_n_pre[mine].astype(np.int64) * t.task_neuron_n[mine]
         if stored.sum() != linear.n_pre * linear.n_post:
-            raise BadInput(f"{stored.sum()} synapses in tiles", where=linear.name, fix=AGAIN)
+            raise BadInput(f"{stored.sum()} pairs in tiles", where=linear.name, fix=AGAIN)
+        if t.task_synapses[mine].sum() != linear.synapses:
+            what = f"{t.task_synapses[mine].sum()} synapses in tiles"
+            raise BadInput(what, where=linear.name, fix=AGAIN)
     encoders = _grouped(np.where(resends(t), -1, t.task_site), len(sites))
     for site, mine in zip(graph.sites, encoders, strict=True):
         _cover(site.name, t.task_channel_lo[mine], t.task_channel_n[mine], site.n)
@@ -272,7 +283,7 @@ def _check_sinks(program: Program, owner: I64) -> None:
     home = reader[t.task_linear[source]] == t.task_gathers[task]
     adds_up = (t.task_gathers[task] < 0) & (t.task_linear[task] == t.task_linear[source])
     _hold(home | adds_up | (kind != PARTIAL), "sums of another linear", names, task)
-    axons = np.where(t.task_kind == TILE, t.task_n_pre, 0)
+    axons = np.where(t.task_kind == TILE, t.task_axons, 0)
     driven = arriving(np.where((kind == SPIKE) & tile, n, 0))
     _hold(axons == driven, "axons that no channel drives", names, every)
 

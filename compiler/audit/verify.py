@@ -9,6 +9,7 @@ from compiler.audit.buffers import check_buffers, largest_messages
 from compiler.audit.cover import gap_or_overlap
 from compiler.audit.deadlock import circle
 from compiler.audit.limits import least_state, recurrent_state, uses
+from compiler.audit.lists import wrong_list
 from compiler.audit.replay import Entries, replay
 from compiler.audit.tables import check_tables
 from compiler.audit.trees import parent_of_node, tree_of_sink
@@ -177,19 +178,24 @@ def _deadlock(program: Program) -> Iterator[Check]:
 
 
 def _weights(program: Program) -> Iterator[Check]:
-    """Shapes as the graph says, mantissas and weights in their ranges."""
+    """Shapes as the graph says, mantissas and weights in their ranges, lists as tiles hold them."""
     if not program.has_weights:
         return
     problems, n = [], 0
-    for linear in program.graph.linears:
+    for i, linear in enumerate(program.graph.linears):
         arrays = program.linears[linear.name]
-        n += linear.n_pre * linear.n_post
-        if arrays.q.shape != (linear.n_post, linear.n_pre):
-            problems.append(f"{linear.name}: weights {arrays.q.shape}")
-        elif int(np.asarray(arrays.q).min()) < -127:
-            problems.append(f"{linear.name}: a weight of -128")
+        n += linear.synapses
+        q, most = np.asarray(arrays.q), (1 << linear.bits - 1) - 1
+        shape = (linear.n_post, linear.n_pre) if linear.listed is None else (linear.listed,)
+        if q.shape != shape:
+            problems.append(f"{linear.name}: weights {q.shape}")
+        elif (beyond := q[(q < -most) | (q > most)]).size:
+            problems.append(f"{linear.name}: a weight of {beyond[0]}")
+        elif linear.listed is not None and (wrong := wrong_list(program, i)):
+            problems.append(f"{linear.name}: {wrong}")
         m = np.asarray(arrays.m)
-        if m.shape != (linear.n_post, -(-linear.n_pre // 128)) or m.min() < 1 or m.max() > 32767:
+        groups = 1 if linear.integers and not linear.plain else -(-linear.n_pre // 128)
+        if m.shape != (linear.n_post, groups) or m.min() < 1 or m.max() > 32767:
             problems.append(f"{linear.name}: mantissas {m.shape} or out of 1 .. 32767")
         if not np.isfinite(np.asarray(arrays.row_scale)).all():
             problems.append(f"{linear.name}: a scale that is no number")

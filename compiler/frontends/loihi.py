@@ -18,12 +18,14 @@ CubaLIF comes without its synapse's delay.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from compiler.kept import MOST
+from compiler.lists import Matrix
 from hw_models.errors import Unsupported
 from kernels.loihi import (
     LIMIT,
@@ -43,13 +45,13 @@ _UNITY: Final = 1 << UNITY_BITS
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
-    """Synapses int8[n, n_pre], and one value of each parameter per neuron."""
+    """Synapses int8[n, n_pre], or a list of them, and one value of each parameter per neuron."""
 
-    weight: NDArray[np.int8]
+    weight: NDArray[np.int8] | csr_array
     vectors: Mapping[str, F32]
 
 
-def fixed_point(p: Mapping[str, F64], weight: F32, bias: F32, where: str) -> FixedPoint:
+def fixed_point(p: Mapping[str, F64], weight: Matrix, bias: F32, where: str) -> FixedPoint:
     """A population of one of KINDS, with the parameters of kernels.neurons, behind W and its bias.
 
     Raises Unsupported where a threshold is not above its reset, or below one synapse's unit.
@@ -70,26 +72,42 @@ def fixed_point(p: Mapping[str, F64], weight: F32, bias: F32, where: str) -> Fix
         gain = gain * p["w_in"]
     kept = (du + 1) / _UNITY
     with np.errstate(over="ignore"):
-        synapses = weight.astype(np.float64) * (gain * kept / theta)[:, None]
+        synapses = _scaled(weight, gain * kept / theta)
         biases = 64 * (begins + gain * bias.astype(np.float64)) / theta
-    if not (np.isfinite(synapses).all() and np.isfinite(biases).all()):
+    values = synapses if isinstance(synapses, np.ndarray) else synapses.data
+    if not (np.isfinite(values).all() and np.isfinite(biases).all()):
         raise Unsupported("synapses beyond float64", where=where, fix="--integration euler")
     vth = _threshold(synapses, biases, kept, where)
     vectors = {"du": du, "dv": dv, "bias": _biases(vth * biases), "vth": np.full(theta.size, vth)}
     return FixedPoint(
-        np.rint(vth * synapses).astype(np.int8),
+        _rinted(vth * synapses).astype(np.int8),
         {key: np.asarray(values, np.float32) for key, values in vectors.items()},
     )
 
 
-def _threshold(synapses: F64, biases: F64, kept: F64, where: str) -> int:
+def _scaled(weight: Matrix, factors: F64) -> Any:
+    """Every neuron's synapses times its factor; a list stays one."""
+    if isinstance(weight, np.ndarray):
+        return weight.astype(np.float64) * factors[:, None]
+    each = np.repeat(factors, np.diff(weight.indptr))
+    parts = (weight.data.astype(np.float64) * each, weight.indices, weight.indptr)
+    return csr_array(parts, weight.shape)
+
+
+def _rinted(weight: Any) -> Any:
+    if isinstance(weight, np.ndarray):
+        return np.rint(weight)
+    return csr_array((np.rint(weight.data), weight.indices, weight.indptr), weight.shape)
+
+
+def _threshold(synapses: Any, biases: F64, kept: F64, where: str) -> int:
     """The finest scale that fits; synapses and biases are given for a threshold of 1."""
     limits = [float(MOST_THRESHOLD)]
     for values, most in ((synapses, MOST), (biases, MOST_MANTISSA << MOST_EXPONENT)):
-        largest = float(np.abs(values).max())
+        largest = float(abs(values).max())
         limits.append(most / largest if largest else np.inf)
     vth = int(min(limits))
-    while vth and _reach(np.rint(vth * synapses), kept) >= LIMIT:
+    while vth and _reach(_rinted(vth * synapses), kept) >= LIMIT:
         vth -= max(1, vth // 64)
     if vth < 1:
         raise Unsupported(
@@ -100,9 +118,10 @@ def _threshold(synapses: F64, biases: F64, kept: F64, where: str) -> int:
     return vth
 
 
-def _reach(weight: F64, kept: F64) -> float:
+def _reach(weight: Any, kept: F64) -> float:
     """The largest current that spikes can drive: 64 (sum of a row) / decay."""
-    up, down = weight.clip(min=0).sum(1), -weight.clip(max=0).sum(1)
+    sizes, sums = abs(weight).sum(1), weight.sum(1)
+    up, down = (sizes + sums) / 2, (sizes - sums) / 2
     return float((64 * np.maximum(up, down) / kept).max())
 
 

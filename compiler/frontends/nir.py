@@ -30,7 +30,6 @@ from compiler.frontends.torch_zip import printable
 from compiler.frontends.unroll import (
     LAYERS,
     Layer,
-    check_size,
     flattened,
     fused_bias,
     fused_weight,
@@ -50,6 +49,7 @@ from compiler.graph import (
     Stage,
     feeds,
 )
+from compiler.lists import Matrix, Synapses, full
 from hw_models.errors import BadInput, Unsupported
 from kernels.neurons import NEURONS
 
@@ -109,8 +109,9 @@ class Stepping:
         return share
 
 
-def read_nir(path: Path, stepping: Stepping) -> tuple[Graph, Mapping[str, Tensor]]:
-    """A .nir file's operations, and the tensors they name, each read when it is asked for.
+def read_nir(path: Path, stepping: Stepping) -> tuple[Graph, Mapping[str, Tensor], Synapses]:
+    """A .nir file's operations, the tensors they name, each read when it is asked for, and the
+    synapses of its linears.
 
     Raises BadInput for a damaged or contradictory file, Unsupported (naming the node) for what is
     not computed here: cycles, branches, subgraphs, other types.
@@ -177,6 +178,7 @@ class _Network:
     sites: list[Site] = field(default_factory=list)
     linears: list[Linear] = field(default_factory=list)
     tensors: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
+    synapses: dict[str, Callable[[], Matrix]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def add(self, node: Node) -> None:
@@ -241,7 +243,8 @@ class _Network:
             weight, bias = (make(layers, linear.n_pre) for make in (fused_weight, fused_bias))
             return fixed_point(parameters, weight, bias, node.place)
 
-        self.tensors[f"{linear.name}.weight"] = lambda: torch.from_numpy(made().weight)
+        self.tensors[f"{linear.name}.weight"] = lambda: torch.from_numpy(full(made().weight))
+        self.synapses[linear.name] = lambda: made().weight
         self.tensors[f"{linear.name}.bias"] = partial(torch.zeros, linear.n_post)
         for key in NEURONS["loihi"].parameters:
             self.tensors[f"{name}.{key}"] = partial(
@@ -273,12 +276,12 @@ class _Network:
     def _linear(self, node: Node, plain: str) -> str:
         """Fuse the layers since the last spikes; without any, every channel has its own neuron."""
         before, n_post, layers = self.sites[-1], size(self.shape), tuple(self.layers)
-        check_size(n_post, before.n, layers[-1].node if layers else node)
         weighted = [each.node for each in layers if "weight" in each.node.shapes]
         name = self._name(weighted[-1]) if weighted else self._unique(plain, node)
         weight, bias = f"{name}.weight", f"{name}.bias"
-        self.tensors[weight] = partial(_tensor, fused_weight, layers, before.n)
-        self.tensors[bias] = partial(_tensor, fused_bias, layers, before.n)
+        self.tensors[weight] = lambda: torch.from_numpy(full(fused_weight(layers, before.n)))
+        self.tensors[bias] = lambda: torch.from_numpy(fused_bias(layers, before.n))
+        self.synapses[name] = lambda: fused_weight(layers, before.n)
         part = Part(weight, bias, (0, n_post))
         macs = sum(each.macs for each in layers) if layers else n_post
         sizes = (before.n, n_post)
@@ -299,12 +302,12 @@ class _Network:
         self.names.add(name)
         return name
 
-    def finish(self, model: str) -> tuple[Graph, Mapping[str, Tensor]]:
+    def finish(self, model: str) -> tuple[Graph, Mapping[str, Tensor], Synapses]:
         profile = f"NIR, dt = {self.stepping.dt:g}, {self.stepping.integration}"
         parts = (tuple(self.stages), tuple(self.sites), tuple(self.linears))
         graph = Graph(model, profile, None, 0, *parts)
         verify(graph)
-        return graph, Lazy(self.tensors)
+        return graph, Lazy(self.tensors), self.synapses
 
 
 def _shape(node: Node) -> tuple[int, ...]:
@@ -331,11 +334,3 @@ def _parameter(node: Node, key: str, shape: tuple[int, ...], stepping: Stepping)
     if np.abs(values).max() > _LARGEST:
         raise BadInput(f"{stored} beyond float32", where=node.place)
     return torch.from_numpy(values.astype(np.float32))
-
-
-def _tensor(
-    make: Callable[[Sequence[Layer], int], NDArray[np.float32]],
-    layers: Sequence[Layer],
-    n_in: int,
-) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(make(layers, n_in)))

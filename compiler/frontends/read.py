@@ -1,7 +1,7 @@
 """From a checkpoint, or a config alone, to a Graph; every size and shape is checked."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from compiler.frontends.nir import Stepping, read_nir
 from compiler.frontends.spikingbrain_moe import spikingbrain_moe
 from compiler.frontends.torch_zip import printable
 from compiler.graph import Graph, vectors
+from compiler.lists import Lists, Synapses
 from hw_models.errors import BadInput, Unsupported, Usage
 
 FAMILIES: Final[Mapping[str, Callable[[Mapping[str, Any], str, int | None], Model]]] = {
@@ -43,11 +44,16 @@ PRESETS: Final = Path(__file__).with_name("presets")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model to compile: operations, tensors (None: a config alone), and tokenizer.json or b""."""
+    """A model to compile: operations, tensors (None: a config alone) and tokenizer.json or b"".
+
+    synapses: of the linears of a network of spiking neurons; lists: of those that are stored so.
+    """
 
     graph: Graph
     tensors: Mapping[str, Tensor] | None
     tokenizer: bytes = b""
+    synapses: Synapses = field(default_factory=dict)
+    lists: Lists = field(default_factory=dict)
 
 
 def read_source(path: Path, context: int | None = None, stepping: Stepping | None = None) -> Source:
@@ -57,7 +63,8 @@ def read_source(path: Path, context: int | None = None, stepping: Stepping | Non
     Arguments and errors as in read_model.
     """
     if is_hdf5(path):
-        return Source(*read_nir(path, stepping or Stepping()))
+        graph, tensors, synapses = read_nir(path, stepping or Stepping())
+        return Source(graph, tensors, synapses=synapses)
     _check_no_steps(stepping)
     if is_config(path):
         folder = path if path.is_dir() else path.parent
@@ -81,7 +88,7 @@ def read_model(
     compiler.weights' to check. Raises BadInput and Unsupported, also for files damaged later.
     """
     if is_hdf5(path):
-        return read_nir(path, stepping or Stepping())
+        return read_nir(path, stepping or Stepping())[:2]
     _check_no_steps(stepping)
     return _read(open_checkpoint(path), context)
 

@@ -1,7 +1,8 @@
 """Layers between two populations as one matrix: convolutions, pools and scales unrolled to rows.
 
-Every layer is an affine map of flattened vectors (C order), y = W x + b. What a zero of an
-unrolled kernel costs is said in docs/mapping.md: it is stored like any other weight.
+Every layer is an affine map of flattened vectors (C order), y = W x + b. Convolutions, pools and
+scales are lists of the pairs that they join, zeros of a kernel among them; the zeros around it are
+none. What is stored of a list, compiler.passes.store decides.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,16 +11,17 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, eye_array
 
 from compiler.frontends.nir_file import Node
+from compiler.lists import F32, Matrix, full
 from hw_models.errors import BadInput, Unsupported
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Shape = tuple[int, ...]
 
 MOST_WEIGHTS: Final = 1 << 26
-"""Synapses of one unrolled layer: 256 MiB as float32."""
+"""Synapses of one layer: 256 MiB as float32."""
 
 MOST_CHANNELS: Final = 1 << 24
 
@@ -36,7 +38,7 @@ class Layer:
     n_in: int
     out: Shape
     macs: int
-    weight: Callable[[], F32]
+    weight: Callable[[], Matrix]
     bias: Callable[[], F64]
 
     @property
@@ -63,15 +65,15 @@ def layer(node: Node, shape: Shape) -> Layer | None:
     made = _LAYERS[node.type](node, shape)
     if not 1 <= made.n_out <= MOST_CHANNELS:
         raise BadInput(f"outputs of shape {list(made.out)}", where=node.place)
-    check_size(made.n_out, made.n_in, node)
+    check_size(made.macs, node)
     return made
 
 
-def check_size(n_out: int, n_in: int, node: Node) -> None:
-    """Unsupported for a matrix too large to be unrolled."""
-    if n_out * n_in > MOST_WEIGHTS:
+def check_size(synapses: int, node: Node) -> None:
+    """Unsupported for a layer too large to be unrolled."""
+    if synapses > MOST_WEIGHTS:
         raise Unsupported(
-            f"{n_out} x {n_in} synapses when unrolled; {MOST_WEIGHTS} at most",
+            f"{synapses} synapses when unrolled; {MOST_WEIGHTS} at most",
             where=node.place,
             fix="a smaller layer: fewer channels, a larger stride, a pool before it",
         )
@@ -90,16 +92,17 @@ def flattened(node: Node, shape: Shape) -> Shape:
     return (*shape[:lo], size(shape[lo : hi + 1]), *shape[hi + 1 :])
 
 
-def fused_weight(layers: Sequence[Layer], n_in: int) -> F32:
+def fused_weight(layers: Sequence[Layer], n_in: int) -> Matrix:
     """W [n_out, n_in] of layers one after another; the identity for none.
 
-    Sums in float64 in one fixed order: the same bits on every machine.
+    Sums in float64 in one fixed order: the same bits on every machine. Unsupported beyond
+    MOST_WEIGHTS synapses.
     """
     if not layers:
-        return np.eye(n_in, dtype=np.float32)
+        return csr_array(eye_array(n_in, dtype=np.float32))
     weight = layers[0].weight()
     for after in layers[1:]:
-        weight = _product(after.weight(), weight).astype(np.float32)
+        weight = _product(after.weight(), weight, after.node)
     return weight
 
 
@@ -107,12 +110,36 @@ def fused_bias(layers: Sequence[Layer], n_in: int) -> F32:
     """b [n_out] of layers one after another."""
     bias = np.zeros(n_in)
     for each in layers:
-        carried = _product(each.weight(), bias[:, None])[:, 0] if bias.any() else 0.0
+        carried = _dense_product(full(each.weight()), bias[:, None])[:, 0] if bias.any() else 0.0
         bias = carried + each.bias()
     return bias.astype(np.float32)
 
 
-def _product(left: F32, right: NDArray[np.floating]) -> F64:
+def _product(left: Matrix, right: Matrix, node: Node) -> Matrix:
+    """left @ right; of two lists, what both join."""
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        check_size(left.shape[0] * right.shape[1], node)
+        return _dense_product(full(left), full(right)).astype(np.float32)
+    check_size(int(np.diff(right.indptr)[left.indices].sum()) // 4, node)  # their sums, to be made
+    joined = csr_array((np.ones(left.nnz), left.indices, left.indptr), left.shape) @ csr_array(
+        (np.ones(right.nnz), right.indices, right.indptr), right.shape
+    )
+    found = left.astype(np.float64) @ right.astype(np.float64)
+    for each in (joined, found):
+        each.sort_indices()
+    weight = np.zeros(joined.nnz, np.float32)  # a sum of 0 may be left out of `found`
+    weight[np.searchsorted(_places(joined), _places(found))] = found.data
+    return csr_array((weight, joined.indices, joined.indptr), joined.shape)
+
+
+def _places(matrix: csr_array) -> NDArray[np.int64]:
+    """Row and column of every entry as one number."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    places: NDArray[np.int64] = rows * matrix.shape[1] + matrix.indices
+    return places
+
+
+def _dense_product(left: F32, right: NDArray[np.floating]) -> F64:
     """left @ right without its zeros, which unrolled layers are full of."""
     total = np.zeros((left.shape[0], right.shape[1]))
     for column, row in zip(left.T.astype(np.float64), right.astype(np.float64), strict=True):
@@ -160,7 +187,10 @@ def _scale(node: Node, shape: Shape) -> Layer:
         n,
         shape,
         n,
-        lambda: np.diag(spread(node, "scale", shape).astype(np.float32)),
+        lambda: csr_array(
+            (spread(node, "scale", shape).astype(np.float32), np.arange(n), np.arange(n + 1)),
+            (n, n),
+        ),
         lambda: np.zeros(n),
     )
 
@@ -253,19 +283,31 @@ def _pool2d(node: Node, shape: Shape) -> Layer:
     )
 
 
-def _unrolled(weight: F64, groups: int, rows: _Window, columns: _Window) -> F32:
+def _unrolled(weight: F64, groups: int, rows: _Window, columns: _Window) -> csr_array:
     """[out, in / groups, kh, kw] -> [out * oh * ow, in * h * w]."""
     n_out, per_group = weight.shape[:2]
     out, seen = (rows.n_out, columns.n_out), (rows.n_in, columns.n_in)
-    matrix = np.zeros((n_out, *out, per_group * groups, *seen), np.float32)
+    first = np.arange(n_out) // (n_out // groups) * per_group
+    above = np.arange(n_out)[:, None, None, None] * out[0]  # [out, in, y, x], as below
+    behind = (first[:, None] + np.arange(per_group))[:, :, None, None] * seen[0]
+    to: list[NDArray[np.int32]] = []
+    of: list[NDArray[np.int32]] = []
+    values: list[F32] = []
     for y, x in np.ndindex(rows.taps, columns.taps):
         oy, iy = (a[:, None] for a in rows.seen(y))
         ox, ix = columns.seen(x)
-        for o in range(n_out):
-            first = o // (n_out // groups) * per_group
-            own = matrix[o, :, :, first : first + per_group]
-            own[oy, ox, :, iy, ix] = weight[o, :, y, x]
-    return matrix.reshape(n_out * rows.n_out * columns.n_out, -1)
+        post = (above + oy) * out[1] + ox
+        pre = (behind + iy) * seen[1] + ix
+        shape = np.broadcast_shapes(post.shape, pre.shape)
+        to.append(np.broadcast_to(post, shape).astype(np.int32).ravel())
+        of.append(np.broadcast_to(pre, shape).astype(np.int32).ravel())
+        tap = weight[:, :, y, x].astype(np.float32)[:, :, None, None]
+        values.append(np.broadcast_to(tap, shape).ravel())
+    sizes = (n_out * out[0] * out[1], per_group * groups * seen[0] * seen[1])
+    places = np.concatenate(to), np.concatenate(of)
+    matrix = csr_array(coo_array((np.concatenate(values), places), sizes))
+    matrix.sort_indices()
+    return matrix
 
 
 def _image(node: Node, shape: Shape) -> tuple[int, int, int]:

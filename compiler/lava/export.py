@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import Graph, Logits, Population
+from compiler.graph import GROUP, Graph, Logits, Population
 from compiler.program import Program
 from compiler.sections import Stored
 from hw_models.errors import BadInput, Unsupported, Usage
@@ -85,11 +85,11 @@ def _neurons(program: Program) -> tuple[dict[str, Any], list[Named]]:
                 where=stage.name,
                 fix="fewer different time constants",
             )
-        arrays.append((f"q/{k}", program.linears[stage.linear].q))
+        arrays.append((f"q/{k}", _dense(program, stage.linear)))
         arrays += [(f"{name}/{k}", array) for name, array in values.items()]
     readout = [stage.linear for stage in program.graph.stages if isinstance(stage, Logits)]
     for k, name in enumerate(readout, len(stages)):
-        arrays += [(f"q/{k}", program.linears[name].q), (f"m/{k}", program.linears[name].m)]
+        arrays += [(f"q/{k}", _dense(program, name)), (f"m/{k}", _mantissas(program, name))]
     names = [stage.name for stage in stages]
     site = program.graph.sites[0].name
     return _net([site], populations=names, readout=readout), arrays
@@ -106,10 +106,37 @@ def _sums(program: Program, chosen: Sequence[str]) -> tuple[dict[str, Any], list
     inputs = list(dict.fromkeys(linear.site for linear in linears))
     arrays: list[Named] = []
     for k, linear in enumerate(linears):
-        synapses = program.linears[linear.name]
-        arrays += [(f"q/{k}", synapses.q), (f"m/{k}", synapses.m)]
+        name = linear.name
+        arrays += [(f"q/{k}", _dense(program, name)), (f"m/{k}", _mantissas(program, name))]
     sites = [inputs.index(linear.site) for linear in linears]
     return _net(inputs, linears=[linear.name for linear in linears], sites=sites), arrays
+
+
+MOST_PAIRS: Final = 1 << 26
+"""Of a list that is written with its zeros: a Dense stores every pair."""
+
+
+def _dense(program: Program, name: str) -> NDArray[Any] | Stored:
+    """int8 [n_post, n_pre]. Unsupported for wider weights, and for lists of a matrix too large."""
+    linear, arrays = program.graph.linear(name), program.linears[name]
+    if linear.bits > 8:
+        raise Unsupported(f"{linear.bits}-bit weights; a Dense is given 8 bits", where=name)
+    if arrays.first is None or arrays.pre is None:
+        return arrays.q
+    if linear.n_post * linear.n_pre > MOST_PAIRS:
+        raise Unsupported(
+            f"a list of {linear.n_post} x {linear.n_pre} pairs; {MOST_PAIRS} at most", where=name
+        )
+    full = np.zeros((linear.n_post, linear.n_pre), np.int8)
+    full[np.repeat(np.arange(linear.n_post), np.diff(arrays.first[:])), arrays.pre[:]] = arrays.q[:]
+    return full
+
+
+def _mantissas(program: Program, name: str) -> NDArray[Any] | Stored:
+    """int32, a column per 128 inputs: one for all of them is that of each."""
+    linear, m = program.graph.linear(name), program.linears[name].m
+    groups = -(-linear.n_pre // GROUP)
+    return m if m.shape[1] == groups else np.repeat(np.asarray(m), groups, axis=1)
 
 
 def _net(inputs: Sequence[str], **parts: Any) -> dict[str, Any]:

@@ -52,7 +52,12 @@ def groups(n_pre: int) -> int:
 
 def tile_state_bytes(n_pre: int, n_post: int, token_slots: int) -> int:
     """Mantissas (int16) and accumulators (int32 per slot) of a tile."""
-    return n_post * groups(n_pre) * (2 + 4 * token_slots)
+    return group_bytes(groups(n_pre), n_post, token_slots)
+
+
+def group_bytes(n_groups: int, n_post: int, token_slots: int) -> int:
+    """The same of a tile with so many groups of inputs."""
+    return n_post * n_groups * (2 + 4 * token_slots)
 
 
 def shapes(linear: Linear, chip: Chip) -> list[tuple[int, int]]:

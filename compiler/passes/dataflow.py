@@ -2,7 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import groupby, pairwise
+
+from scipy.sparse import csr_array
 
 from compiler.conditions import condition_of
 from compiler.graph import (
@@ -22,8 +24,9 @@ from compiler.graph import (
     feeds,
     reads,
 )
-from compiler.passes import arrays
-from compiler.passes.aspect import tile_state_bytes
+from compiler.lists import Lists
+from compiler.passes import arrays, strips
+from compiler.passes.aspect import group_bytes
 from compiler.passes.attention import gla_blocks, window_blocks
 from compiler.passes.blocks import logits_blocks, residual_blocks, router_blocks, swiglu_blocks
 from compiler.passes.parallel import parallel_blocks
@@ -36,10 +39,13 @@ from hw_models.errors import Bug
 HOST_IN = "host.embed"
 
 
-def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
+def dataflow(
+    graph: Graph, tiles: tuple[Tile, ...], chip: Chip, lists: Lists | None = None
+) -> Dataflow:
     """Tasks in execution order of the graph; units in the order in which they are packed."""
-    shapes = {(tile.n_pre, tile.n_post): tile for tile in tiles}
-    largest = max(_memory(tile, chip)[1] for tile in shapes.values())
+    linears = {linear.name: linear for linear in graph.linears}
+    shapes = {(tile.n_pre, tile.n_post, tile.groups): tile for tile in tiles}
+    largest = max(_memory(tile, linears[tile.linear], chip)[1] for tile in shapes.values())
     plan = Plan(graph, chip, tiled(graph, tiles), largest, [tile.block for tile in tiles])
     driven: dict[str, list[Linear]] = defaultdict(list)
     for linear in graph.linears:
@@ -58,7 +64,7 @@ def dataflow(graph: Graph, tiles: tuple[Tile, ...], chip: Chip) -> Dataflow:
             continue
         for site in feeds(stage):
             for linear in driven[site]:
-                _tiles(plan, linear)
+                _tiles(plan, linear, (lists or {}).get(linear.name))
     return plan.finish()
 
 
@@ -85,45 +91,66 @@ def _stage(plan: Plan, stage: Stage, carriers: list[int]) -> list[int]:
     return carriers
 
 
-def _tiles(plan: Plan, linear: Linear) -> None:
+def _tiles(plan: Plan, linear: Linear, synapses: csr_array | None) -> None:
     """One task per tile, and spike nets from the encoders: channels with equal destinations."""
     own = plan.tiled[linear.name]
     first = own.task = len(plan.tasks)
     rows: dict[tuple[int, int], list[int]] = defaultdict(list)  # inputs -> tasks of their tiles
     for i, tile in enumerate(own.tiles):
         rows[tile.pre, tile.pre + tile.n_pre].append(first + i)
-    trees = dict.fromkeys(rows, 0)  # that reach them
-    for nets, reached in _spikes(plan, linear, rows):
-        plan.nets += nets
-        for row in reached:
-            trees[row] += 1
-    shapes = {(tile.n_pre, tile.n_post): tile for tile in own.tiles}
-    memory = {shape: _memory(tile, plan.chip) for shape, tile in shapes.items()}
+    nets = _spikes(plan, linear, rows) if linear.listed is None else _few(plan, linear, synapses)
+    trees = Counter[int]()  # that reach a task
+    for net in nets:
+        plan.nets.append(net)
+        trees.update(net.sinks)
     for i, tile in enumerate(own.tiles):
         name = f"{tile.linear}[{tile.post},{tile.pre}]"
-        need = trees[tile.pre, tile.pre + tile.n_pre]
         task = plan.task(
-            Task(name, tile.linear, need, tile=tile, condition=linear.condition)
-        )  # fmt: skip
-        synapses, state = memory[tile.n_pre, tile.n_post]
+            Task(name, tile.linear, trees[first + i], tile=tile, condition=linear.condition)
+        )
+        synapse_bytes, state = _memory(tile, linear, plan.chip)
         unit = Unit(
             name,
             tile.linear,
             (task,),
-            synapse_bytes=synapses,
+            synapse_bytes=synapse_bytes,
             state_bytes=state,
             neurons=tile.n_post,
-            in_axons=tile.n_pre,
+            in_axons=tile.axons,
             place=own.first + i,
             block=tile.block,
         )
         plan.unit(unit)
 
 
-def _spikes(
-    plan: Plan, linear: Linear, rows: Mapping[tuple[int, int], list[int]]
-) -> Iterator[tuple[list[Net], list[tuple[int, int]]]]:
-    """Nets of some channels of a linear's site, and the rows that they reach."""
+def _few(plan: Plan, linear: Linear, synapses: csr_array) -> Iterator[Net]:
+    """Nets of a list: a channel's spikes go to tiles that have synapses of it."""
+    own = plan.tiled[linear.name]
+    goes: list[list[int]] = [[] for _ in range(linear.n_pre)]  # channel -> tasks
+    for i, tile in enumerate(own.tiles):
+        for channel in strips.reached(synapses, tile).tolist():
+            goes[channel].append(own.task + i)
+    for source in plan.encoders[linear.site, None]:
+        lo, n = plan.tasks[source].channels or (0, 0)
+        if plan.chip.abilities.multicast:
+            yield from _runs(source, lo, goes[lo : lo + n])
+            continue
+        for task in sorted({task for tasks in goes[lo : lo + n] for task in tasks}):
+            yield from _runs(source, lo, [[task] * (task in t) for t in goes[lo : lo + n]])
+
+
+def _runs(source: int, lo: int, goes: list[list[int]]) -> Iterator[Net]:
+    """A net per run of channels with the same destinations."""
+    at = lo
+    for sinks, run in groupby(goes):
+        n = len(list(run))
+        if sinks:
+            yield Net(source, "spike", at, n, tuple(sinks))
+        at += n
+
+
+def _spikes(plan: Plan, linear: Linear, rows: Mapping[tuple[int, int], list[int]]) -> Iterator[Net]:
+    """Nets of a linear's site: a channel's spikes go to all tiles of its row."""
     chosen = linear.condition if linear.condition != plan.condition else None
     borders = {border for row in rows for border in row}
     for source in plan.encoders[linear.site, chosen and chosen[0]]:
@@ -134,15 +161,16 @@ def _spikes(
             sinks = tuple(task for row in reached for task in rows[row])
             # without multicast, a message of its own for each; a core has one tile of a linear
             each = (sinks,) if plan.chip.abilities.multicast else tuple((task,) for task in sinks)
-            yield [Net(source, "spike", a, b - a, to, condition=chosen) for to in each], reached
+            for to in each:
+                yield Net(source, "spike", a, b - a, to, condition=chosen)
 
 
-def _memory(tile: Tile, chip: Chip) -> tuple[int, int]:
+def _memory(tile: Tile, linear: Linear, chip: Chip) -> tuple[int, int]:
     """Bytes of synapse and of state memory."""
     if chip.array is not None:
         return arrays.synapse_bytes(tile, chip), arrays.state_bytes(tile, chip)
-    state = tile_state_bytes(tile.n_pre, tile.n_post, chip.core.token_slots)
-    return tile.n_pre * tile.n_post, state
+    state = group_bytes(tile.groups, tile.n_post, chip.core.token_slots)
+    return strips.synapse_bytes(tile, linear, chip), state
 
 
 def verify(flow: Dataflow, graph: Graph) -> None:
@@ -183,8 +211,8 @@ def verify(flow: Dataflow, graph: Graph) -> None:
     for i, task in enumerate(flow.tasks):
         if task.neurons is not None and task.gathers:
             homes[task.op].append(task.neurons)
-        if task.tile is not None and got[i] != task.tile.n_pre:
-            raise Bug(f"{got[i]} of {task.tile.n_pre} axons driven", where=task.name)
+        if task.tile is not None and got[i] != task.tile.axons:
+            raise Bug(f"{got[i]} of {task.tile.axons} axons driven", where=task.name)
         holds = _sums_sent(task)
         if sent[i] != holds:
             raise Bug(f"{sent[i]} of {holds} sums sent", where=task.name)

@@ -78,7 +78,9 @@ def live_cores(mesh: Mesh, chip: Chip, number: int) -> list[int]:
 
 def check_weights_fit(graph: Graph, chip: Chip) -> None:
     """Raises DoesNotFit, before any work, where weights alone fill more than all cores."""
-    weights = sum(linear.n_pre * linear.n_post for linear in graph.linears)
+    index = chip.core.index_bits
+    bits = (lin.bits + (0 if lin.listed is None else index) for lin in graph.linears)
+    weights = sum(-(-lin.synapses * b // 8) for lin, b in zip(graph.linears, bits, strict=True))
     least = -(-weights // chip.core.synapse_memory)
     have = sum(_rooms(chip))
     if least > have:

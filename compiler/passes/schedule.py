@@ -178,14 +178,17 @@ def _task_columns(graph: Graph, flow: Dataflow, chip: Chip) -> dict[str, NDArray
                 state_of[i],
                 number[task.condition],
                 task.rows,
+                tile.axons if tile else 0,
+                tile.synapses if tile else 0,
             )
         )
     names = (
         *("kind", "op", "need", "extra", "period", "residue", "window", "ps", "ring_ps"),
         *("gathers", "linear", "neuron_lo", "neuron_n", "pre", "n_pre"),
         *("channel_lo", "channel_n", "site", "state", "condition", "rows"),
+        *("axons", "synapses"),
     )
-    wide = {"need", "extra", "ps", "ring_ps", "state"}
+    wide = {"need", "extra", "ps", "ring_ps", "state", "synapses"}
     return {
         f"task_{name}": np.array(column, np.int64 if name in wide else np.int32)
         for name, column in zip(names, zip(*rows, strict=True), strict=True)

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from compiler.audit.cover import gap_or_overlap
 from compiler.graph import Graph, Linear
-from compiler.passes import arrays
-from compiler.passes.aspect import GROUP, Load, Shape, choose, groups, shapes, tile_state_bytes
+from compiler.lists import Lists
+from compiler.passes import arrays, strips
+from compiler.passes.aspect import GROUP, Load, Shape, choose, group_bytes, groups, shapes
 from compiler.passes.encode import SiteCode
 from compiler.statistics import SiteStats
 from compiler.tasks import Tile
@@ -21,8 +23,17 @@ def partial_bits(bound: float) -> int:
     return 1 + math.ceil(math.log2(127 * 32767 * bound))
 
 
+def sum_bits(linear: Linear, bound: float) -> int:
+    """The same of a linear whose weights may be wider than 8 bits."""
+    return partial_bits(bound) if linear.bits == 8 else partial_bits(bound) + linear.bits - 8
+
+
 def tile(
-    graph: Graph, codes: tuple[SiteCode, ...], chip: Chip, statistics: SiteStats
+    graph: Graph,
+    codes: tuple[SiteCode, ...],
+    chip: Chip,
+    statistics: SiteStats,
+    lists: Lists | None = None,
 ) -> tuple[Tile, ...]:
     """Tiles of every linear in the order of passes.aspect; every chip's worth of them is a block.
 
@@ -32,6 +43,12 @@ def tile(
     tiles: list[Tile] = []
     filled = 0.0  # cores so far
     for linear in graph.linears:
+        if not linear.plain:
+            beside = strips.neuron_bytes(graph, linear, chip)
+            for each in strips.cut(linear, (lists or {})[linear.name], chip, beside):
+                tiles.append(replace(each, block=int(filled / chip.layout.usable_cores)))
+                filled += _share(tiles[-1], linear, chip)
+            continue
         fitting = arrays.shapes(linear, chip) if chip.array else shapes(linear, chip)
         if not (chip.abilities.vector or chip.array):  # cores of neurons send no sums if they can
             fitting = [shape for shape in fitting if shape[0] == linear.n_pre] or fitting
@@ -39,20 +56,20 @@ def tile(
         for pre, n_pre, post, n_post in _cut(linear, shape):
             block = int(filled / chip.layout.usable_cores)
             tiles.append(Tile(linear.name, pre, n_pre, post, n_post, groups(n_pre), block))
-            filled += _share(tiles[-1], chip)
+            filled += _share(tiles[-1], linear, chip)
     return tuple(tiles)
 
 
-def _share(tile: Tile, chip: Chip) -> float:
+def _share(tile: Tile, linear: Linear, chip: Chip) -> float:
     """Of a core; two tiles of more than half share none."""
     core = chip.core
     if chip.array is not None:
         return arrays.share(tile, chip)
     share = max(
-        tile.n_pre * tile.n_post / core.synapse_memory,
-        tile.n_pre / core.in_axons,
+        strips.synapse_bytes(tile, linear, chip) / core.synapse_memory,
+        tile.axons / core.in_axons,
         tile.n_post / core.neurons,
-        tile_state_bytes(tile.n_pre, tile.n_post, core.token_slots) / core.state_memory,
+        group_bytes(tile.groups, tile.n_post, core.token_slots) / core.state_memory,
     )
     return 1.0 if share > 0.5 else share
 
@@ -83,7 +100,7 @@ def _ranges(n: int, size: int) -> list[tuple[int, int]]:
     return [(lo, min(size, n - lo)) for lo in range(0, n, size)]
 
 
-def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip) -> None:
+def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip, lists: Lists | None = None) -> None:
     """Each tile fits a core and each synapse lies in exactly one tile (counted, not derived)."""
     of: dict[str, list[tuple[int, int, int, int]]] = {lin.name: [] for lin in graph.linears}
     for t in tiles:
@@ -92,9 +109,14 @@ def verify(tiles: tuple[Tile, ...], graph: Graph, chip: Chip) -> None:
         wrong = gap_or_overlap(linear.n_pre, linear.n_post, np.array(of[linear.name], np.int64))
         if wrong:
             raise Bug(wrong, where=linear.name)
+        if linear.listed is not None:
+            own = [t for t in tiles if t.linear == linear.name]
+            strips.verify(linear, (lists or {})[linear.name], own)
+    linears = {lin.name: lin for lin in graph.linears}
     aligned = {lin.name: lin.align for lin in graph.linears}
     for t in tiles:
         if t.pre % GROUP or t.post % aligned[t.linear] or t.n_post % aligned[t.linear]:
             raise Bug(f"tile at ({t.pre}, {t.post}) cuts a group or a channel", where=t.linear)
-        if t.n_pre * t.n_post > chip.core.synapse_memory or t.n_pre > chip.core.in_axons:
+        size = strips.synapse_bytes(t, linears[t.linear], chip)
+        if size > chip.core.synapse_memory or t.axons > chip.core.in_axons:
             raise Bug(f"tile {t.n_pre}x{t.n_post} is larger than a core", where=t.linear)

@@ -10,6 +10,7 @@ on who sums them, or when.
 from simulator.hot import state as h
 from simulator.hot.fail import fail
 from simulator.hot.jit import entry, inner, merged, released
+from simulator.hot.lists import list_sums
 from simulator.hot.rows import tile_sums
 
 AWAITED = -2
@@ -29,7 +30,10 @@ def put_off(f, s, task, token, slot):
     s.closed[i, h.C_TASK], s.closed[i, h.C_TOKEN] = task, token
     s.closed[i, h.C_OWED] = s.closed[i, h.C_OWED_END] = s.reg[h.R_OWED]
     s.reg[h.R_CLOSED] = i + 1
-    s.reg[h.R_SYNAPSES] += n_pre * row[h.NEURON_N]
+    if row[h.LIST] >= 0:
+        s.reg[h.R_SYNAPSES] += f.list_first[row[h.LIST] + n_pre] - f.list_first[row[h.LIST]]
+    else:
+        s.reg[h.R_SYNAPSES] += n_pre * row[h.NEURON_N]
 
 
 @merged
@@ -64,14 +68,23 @@ def needed_now(f, s, taking):
 
 
 @inner
-def sum_tile(task, linear, weight, mantissa, message, values, closed, counts, owed, i, scratch):
-    """The sums of the ith tile that closed go to the messages that await them."""
+def sum_tile(
+    task, linear, weight, mantissa, lists, message, values, closed, counts, owed, i, scratch
+):
+    """The sums of the ith tile that closed go to the messages that await them.
+
+    lists: Fixed.list_*
+    """
     row = task[closed[i, h.C_TASK]]
     n, n_pre, groups, first = row[h.NEURON_N], row[h.N_PRE], row[h.GROUPS], row[h.NEURON_LO]
     sums, limit = scratch[:n], 1 << (linear[row[h.LINEAR], h.L_BITS] - 1)
-    q = weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
-    m = mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
-    tile_sums(sums, scratch[n:], q, m, counts[i, :n_pre])
+    if row[h.LIST] >= 0:
+        begins = lists[0][row[h.LIST] : row[h.LIST] + n_pre + 1]
+        list_sums(sums, begins, lists[1], lists[2], counts[i, :n_pre])
+    else:
+        q = weight[row[h.WEIGHT] : row[h.WEIGHT] + n_pre * n]
+        m = mantissa[row[h.MANTISSA] : row[h.MANTISSA] + groups * n]
+        tile_sums(sums, scratch[n:], q, m, counts[i, :n_pre])
     closed[i, h.C_TOO_WIDE] = -1
     for j in range(n):
         if sums[j] >= limit or sums[j] < -limit:
@@ -102,18 +115,21 @@ def sum_closed(f, s):
     """Sum all tiles that have closed, as they closed."""
     for i in range(s.reg[h.R_CLOSED]):
         sum_tile(
-            f.task, f.linear, f.weight, f.mantissa, s.message, s.values,
+            f.task, f.linear, f.weight, f.mantissa,
+            (f.list_first, f.list_neuron, f.list_value), s.message, s.values,
             s.closed, s.closed_counts, s.owed, i, s.row_sums,
         )  # fmt: skip
     settle(s.reg, s.closed)
 
 
 @released
-def sum_some(task, linear, weight, mantissa, message, values, closed, counts, owed, order, scratch):
+def sum_some(
+    task, linear, weight, mantissa, lists, message, values, closed, counts, owed, order, scratch
+):
     """Sum some of the tiles that closed, one after another; scratch as State.row_sums."""
     for z in range(order.size):
         sum_tile(
-            task, linear, weight, mantissa, message, values,
+            task, linear, weight, mantissa, lists, message, values,
             closed, counts, owed, order[z], scratch,
         )  # fmt: skip
 

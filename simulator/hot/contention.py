@@ -27,8 +27,10 @@ KEY_BITS = 62
 # link, sinks of the same core
 (W_COPIES, W_LINK, W_LINK_END, W_SINK, W_SINK_END, W_LOCAL, W_LOCAL_END) = range(7)
 # columns of Routes.stop: its server; ps that a message holds it, and from its start until the next
-# stops have it; these (links, sinks); the number of its first copy after that of its parent's
+# stops have it; these (links, sinks); the number of its first copy after that of its parent's.
+# S_ON of a sink: where what its lists meet stands in `met`, less the member; else NO_LIST
 (S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD) = range(8)
+NO_LIST = -1 << 62
 
 
 class Routes(NamedTuple):
@@ -44,19 +46,23 @@ class Routes(NamedTuple):
     reach: np.ndarray  # int64[way + 1] where its servers begin in `reached`
     reached: np.ndarray  # int64[...] servers of all its stops
     stop: np.ndarray  # int64[stop, 8]
+    met: np.ndarray  # int32[...] synapses that a message of a member meets, where they are lists
     n_links: int  # servers that are links; then come the cores in use
     n_cores: int
     send: int  # ps of a core for a message
     in_series: int  # 1: a core takes in messages when its own members are done
+    synop: int  # ps of a core for `lanes` synapses of a list
+    lanes: int
 
 
 class Watched(NamedTuple):
-    """When copies left and were served, and at which stop: int64[copies of all steps]; none where
-    nobody asked. `begin` int64[step + 1]: a step's copies."""
+    """When copies left and were served, how long, and at which stop: int64[copies of all steps];
+    none where nobody asked. `begin` int64[step + 1]: a step's copies."""
 
     begin: np.ndarray
     left: np.ndarray
     served: np.ndarray
+    held: np.ndarray
     stop: np.ndarray
 
 
@@ -121,8 +127,9 @@ def hand_on(f, lo, hi, copy, key, keys, filled, at):
 
 
 @inner
-def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
-    """Every core takes its members in order; one that fires sends a message on each way."""
+def leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left):
+    """Every core takes its members in order; one that fires sends a message on each way. who: the
+    member of every copy, where that matters."""
     copy = 0
     for part in range(f.part.shape[0]):
         row = f.part[part]
@@ -147,14 +154,16 @@ def leave(f, fires, active, fired, shift, clock, keys, filled, at, left):
                     hand_on(f, way[W_LINK], way[W_LINK_END], others, key, keys, filled, at)
                     if left.size:
                         left[copy] = now
+                    if f.met.size:
+                        who[copy : copy + way[W_COPIES]] = j
                     copy += way[W_COPIES]
         clock[row[P_CORE]] = now
 
 
 @inner
 def step(
-    f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, passed, left, served,
-    ended,
+    f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, who, passed, met, left,
+    served, held, ended,
 ):  # fmt: skip
     """When the last member and the last message of a step are done; -1 where it lasts longer than
     keys can tell."""
@@ -163,7 +172,7 @@ def step(
     for server in range(first.size):
         filled[server] = first[server]
     clock[:] = 0
-    leave(f, fires, active, fired, shift, clock, keys, filled, at, left)
+    leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left)
     end = np.int64(0)
     for core in range(clock.size):
         end = max(end, clock[core])
@@ -181,12 +190,17 @@ def step(
             passed[at[copy]] += 1
             start = max(keys[k] >> shift, free)
             free = start + stop[S_HELD]
+            if server >= f.n_links and stop[S_ON] != NO_LIST:
+                n = f.met[stop[S_ON] + who[copy]]
+                free += (n + f.lanes - 1) // f.lanes * f.synop
+                met[0, at[copy]] += n
+                met[1, at[copy]] += (n + f.lanes - 1) // f.lanes
             if server < f.n_links:
                 key = (start + stop[S_ON]) << shift
                 hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
                 hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
             elif served.size:
-                served[copy], ended[copy] = start, at[copy]
+                served[copy], held[copy], ended[copy] = start, free - start, at[copy]
         end = max(end, free)
         if end >= longest:
             return -1
@@ -194,7 +208,7 @@ def step(
 
 
 @released
-def step_ends(f, steps, fires, active, fired, shift, n_stops, n_copies, ends, passed, watched):
+def step_ends(f, steps, fires, active, fired, shift, n_stops, n_copies, ends, passed, met, watched):
     """When the last member and the last message of each step are done: ends int64[step], or -1
     where a step lasts longer than keys can tell.
 
@@ -204,17 +218,21 @@ def step_ends(f, steps, fires, active, fired, shift, n_stops, n_copies, ends, pa
     shift           bits that tell the copies of a step apart
     n_stops, n_copies   of the step with most: stops that copies pass, and copies
     passed          int64[stop], counts messages
+    met             int64[2, stop], counts synapses of lists that they meet, and how many times as
+                    many as a core has lanes
     """
     n_servers = f.n_links + f.n_cores
     first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
     clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
+    who = np.empty(n_copies if f.met.size else 0, np.int64)
     keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
     for t in steps:
         lo = hi = 0
         if watched.begin.size:
             lo, hi = watched.begin[t], watched.begin[t + 1]
         left, served, ended = watched.left[lo:hi], watched.served[lo:hi], watched.stop[lo:hi]
+        held = watched.held[lo:hi]
         ends[t] = step(
             f, fires[t], active[t % active.shape[0]], fired[t], shift, first, filled, clock,
-            keys, scratch, at, passed, left, served, ended,
+            keys, scratch, at, who, passed, met, left, served, held, ended,
         )  # fmt: skip

@@ -143,12 +143,15 @@ def serve_spike(f, s, sink, m, slot, now):
     if service[h.ROW_BUFFER]:
         rows = 0 if s.progress[task, h.LAST_AXON] == mark else 1
     s.progress[task, h.LAST_AXON] = mark
+    if row[h.LIST] >= 0:
+        n = f.list_first[row[h.LIST] + axon + 1] - f.list_first[row[h.LIST] + axon]
+        s.progress[task, h.SYNOPS] += times * n
     waves = (n + service[h.LANES] - 1) // service[h.LANES]
     duration = rows * service[h.ROW_PS] + times * (service[h.AXON_PS] + waves * service[h.SYNOP_PS])
     occupy(f, s, sink, m, now, duration)
     s.progress[task, h.ROWS] += rows
-    if not service[h.VALUES]:
-        return
+    if not service[h.VALUES] or row[h.LIST] >= 0:
+        return  # spikes of 0 and 1 overflow no list's sums (simulator.listed)
     group = axon // GROUP
     at = row[h.BOUND] + slot * row[h.GROUPS] + group
     s.bound[at] += abs(payload * times) * 127

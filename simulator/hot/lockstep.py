@@ -1,8 +1,9 @@
 """Time steps of a chain of spiking populations, layer by layer; no events, no heap.
 
 Integers are those of the event engine: A = sum of int8 weights per (neuron, group of 128 inputs),
-P = sum of m * A. A spike is 0 or 1, so that A stays within 128 * 127 and fits int16, and m * A fits
-int32. Floats are kernels.neurons' and kernels.linear's, one rounding per operation.
+P = sum of m * A; of a list, P = sum of m * weight. A spike is 0 or 1, so that A stays within
+128 * 127 and fits int16, and m * A fits int32. Floats are kernels.neurons' and kernels.linear's,
+one rounding per operation.
 
 What a layer sends depends on nothing behind it, so that all steps of one are taken before the next
 one's. Its neurons lie in blocks whose weights stay in a cache from step to step; threads take a
@@ -18,9 +19,10 @@ from simulator.hot.jit import entry, inner, released
 GROUP = 128
 
 # columns of Chain.block: sizes; offsets into weight, mantissa, neurons; where its inputs lie among
-# all neurons, and its outputs in `outputs` (-1: it has none); kind
-(B_PRE, B_POST, B_WEIGHT, B_MANTISSA, B_NEURON, B_INPUT, B_OUTPUT, B_KIND) = range(8)
-N_BLOCK = 8
+# all neurons, and its outputs in `outputs` (-1: it has none); kind; where its inputs' lists begin
+# in list_first (-1: every pair is stored)
+(B_PRE, B_POST, B_WEIGHT, B_MANTISSA, B_NEURON, B_INPUT, B_OUTPUT, B_KIND, B_LIST) = range(9)
+N_BLOCK = 9
 
 # bits of a kind: what its neurons have
 SYNAPSE, LEAK, MEMBRANE, FIRES, RESETS, LOIHI = 1, 2, 4, 8, 16, 32
@@ -40,6 +42,9 @@ class Chain(NamedTuple):
     block: np.ndarray  # int64[block, N_BLOCK]
     weight: np.ndarray  # int8, per block [input, neuron]
     mantissa: np.ndarray  # int32, per block [group, neuron]
+    list_first: np.ndarray  # int64, per block [input + 1] its synapses, in the arrays beside
+    list_neuron: np.ndarray  # uint16, of the block's neurons
+    list_value: np.ndarray  # int32: mantissa * weight
     scale: np.ndarray  # float64[neuron] of a sum
     bias: np.ndarray  # float32[neuron]
     parameter: np.ndarray  # float32[11, neuron]
@@ -87,6 +92,19 @@ def integrate(f, block, spikes, n_spikes, sums, total):
         for j in range(n):
             total[j] += np.int32(m[j] * np.int32(sums[j]))
         k = end
+
+
+@inner
+def integrate_list(f, block, spikes, n_spikes, fed, total):
+    """The same where synapses are lists; fed[j] = 1 for neurons that a spike meets."""
+    total[:] = 0
+    fed[:] = 0
+    for k in range(n_spikes):
+        at = block[B_LIST] + spikes[k]
+        for synapse in range(f.list_first[at], f.list_first[at + 1]):
+            j = f.list_neuron[synapse]
+            total[j] += f.list_value[synapse]
+            fed[j] = 1
 
 
 @inner
@@ -152,14 +170,17 @@ def listed(fired, spikes):
 
 @inner
 def find_active(f, block, fed, v, i, active):
-    """Neurons with an input, a bias or a state before the step: uint8[neuron]."""
+    """Neurons with an input, a bias or a state before the step: uint8[neuron].
+
+    fed: uint8, of every one of them, or one entry for all
+    """
     first, kind = block[B_NEURON], block[B_KIND]
     for j in range(first, first + block[B_POST]):
         held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
         if kind & LOIHI:
             left = decayed(i[j], f.parameter[DU, j] + 1)
             held = v[j] != 0 or left != 0 or f.parameter[V_BIAS, j] != 0
-        active[j] = fed or held or f.bias[j] != 0
+        active[j] = fed[j - first if fed.size > 1 else 0] or held or f.bias[j] != 0
 
 
 @entry
@@ -194,11 +215,16 @@ def run_block(f, b, v, i, raster, active, outputs, spikes, n_spikes, totals):
     block = f.block[b]
     first, out = block[B_NEURON], block[B_OUTPUT]
     end, sums = first + block[B_POST], np.empty(block[B_POST], np.int16)
+    fed = np.empty(block[B_POST] if block[B_LIST] >= 0 else 1, np.uint8)
     for t in range(raster.shape[0]):
-        if active.shape[0]:
-            find_active(f, block, n_spikes[t] > 0, v, i, active[t])
         total = totals[t % totals.shape[0], first:end]
-        integrate(f, block, spikes[t], n_spikes[t], sums, total)
+        if block[B_LIST] >= 0:
+            integrate_list(f, block, spikes[t], n_spikes[t], fed, total)
+        else:
+            integrate(f, block, spikes[t], n_spikes[t], sums, total)
+            fed[0] = n_spikes[t] > 0
+        if active.shape[0]:
+            find_active(f, block, fed, v, i, active[t])
         update(f, block, total, v, i, raster[t, first:end])
         if out >= 0:
             for j in range(end - first):

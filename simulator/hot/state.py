@@ -106,8 +106,9 @@ N_REGISTERS = 32
     CONDITION,  # -1: fires for every token
     SETS,  # sums per neuron: of every token, and of each chosen expert
     EXPERTS,  # first condition of the router whose experts it adds up, or -1
-) = range(25)
-N_TASK = 25
+    LIST,  # where its inputs' lists begin in Fixed.list_first; -1: every pair is stored, int8
+) = range(26)
+N_TASK = 26
 
 E_TREE, E_CLASS, E_LO, E_N, E_RESIDUE, E_CONDITION = range(6)  # Fixed.emit
 # Fixed.tree: fan-out with local sinks; where its sinks, rising, begin in Fixed.tree_sinks
@@ -202,8 +203,9 @@ N_MESSAGE = 10
     CONVERTED,
     CLIPPED,
     SYMBOL,  # which one of its trains leaves in its next turn
-) = range(11)  # progress of a task, and its counts
-N_PROGRESS = 11
+    SYNOPS,  # of lists
+) = range(12)  # progress of a task, and its counts
+N_PROGRESS = 12
 # State.lazy, by stage, as in compiler.lazy_decay
 UNTOUCHED, FETCHED, NO_KEY, NO_QUERY = range(4)
 N_LAZY = 4
@@ -257,6 +259,9 @@ class Fixed(NamedTuple):
     used_core: np.ndarray  # those with tasks, and what their neurons take in every step
     weight: np.ndarray  # int8, axon-major per tile
     mantissa: np.ndarray  # int16, [group, neuron] per tile
+    list_first: np.ndarray  # int64, per tile [axon + 1]: its synapses, in the arrays beside
+    list_neuron: np.ndarray  # uint16, of the tile's neurons
+    list_value: np.ndarray  # int32: mantissa * weight
     condition: np.ndarray
     array: np.ndarray
     # uint16, of a crossbar: levels in 1/256 [axon, column, neuron] per tile, then flips 0 or 1
@@ -285,7 +290,7 @@ class State(NamedTuple):
     parked: np.ndarray  # [room, 3]: message, sink, next
     parked_free: np.ndarray
     queue: np.ndarray  # [task, PARK, 2]: first and last parked entry, -1 for none
-    progress: np.ndarray  # [task, 11]
+    progress: np.ndarray  # [task, 12]
     got: np.ndarray  # [task, slot]
     inputs: np.ndarray  # int32, per tile [slot, axon]: sum of the payloads that came
     bound: np.ndarray  # sum of |payload| * 127 per accumulator group: what it could hold

@@ -14,19 +14,20 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from compiler.accounting import tree_facts
+from compiler.accounting import TreeFacts, tree_facts
 from compiler.graph import Population
 from hw_models.events import LINKS
 from hw_models.mesh import Mesh
 from kernels.neurons import NEURONS
 from simulator.lockstep import Lockstep, Steps
 from simulator.senders import StepCosts
-from simulator.step_time import in_chip_steps
+from simulator.step_time import Delivered, delivered, in_chip_steps
 
 PYTHON = Path(os.environ.get("SANAFE_PYTHON", "build/sanafe/bin/python"))
 PROCESS = Path(__file__).with_name("sana_fe_process.py")
@@ -44,6 +45,14 @@ COSTS = StepCosts(
 )  # fmt: skip
 
 
+def gesture_file() -> Path:
+    """Weights, thresholds and one input of the DVS gesture network, in SANA-FE's package."""
+    (found,) = PYTHON.parent.parent.glob(
+        "lib/python*/site-packages/sanafe/examples/dvs_challenge.npz"
+    )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Priced:
     """Our counts per step, as SANA-FE counts and prices them: int64[step]."""
@@ -56,6 +65,10 @@ class Priced:
     synapse_fj: np.ndarray
     soma_fj: np.ndarray
     network_fj: np.ndarray
+
+    def after(self, lead: int) -> "Priced":
+        """Without the first steps."""
+        return Priced(*(getattr(self, f.name)[lead:] for f in fields(self)))
 
     @property
     def energy_fj(self) -> np.ndarray:
@@ -71,20 +84,27 @@ class Priced:
         }
 
 
-def priced(lockstep: Lockstep, steps: Steps) -> Priced:
-    """Spikes that leave for the host have no counterpart in SANA-FE."""
+def priced(
+    lockstep: Lockstep,
+    steps: Steps,
+    came: Delivered | None = None,
+    facts: TreeFacts | None = None,
+) -> Priced:
+    """Spikes that leave for the host have no counterpart in SANA-FE. came, facts: what `delivered`
+    and tree_facts give, if that is known."""
+    came = came or delivered(lockstep, steps)
     program, parts, ways = lockstep.program, lockstep.parts, lockstep.ways
     fired, active = in_chip_steps(lockstep, steps.fired), in_chip_steps(lockstep, steps.active)
     on_chip = parts.layer > 0
     inner = ways.core != program.host_core
-    links = tree_facts(program).links[ways.tree]
+    links = (facts or tree_facts(program)).links[ways.tree]
 
     def per_spike(values: np.ndarray) -> np.ndarray:
         """Of every part, over all its ways to cores."""
         return np.bincount(ways.part, values * inner, parts.core.size).astype(np.int64)
 
     hops = {axis: fired @ per_spike(links[:, LINKS.index(axis)]) for axis in "xy"}
-    packets, synops = per_spike(np.ones(inner.size)), fired @ per_spike(ways.neurons)
+    packets, synops = per_spike(np.ones(inner.size)), came.synops.sum(1)
     of_neurons = fired @ on_chip
     return Priced(
         fired=fired.sum(1),
@@ -103,7 +123,7 @@ def priced(lockstep: Lockstep, steps: Steps) -> Priced:
 def run_peer(
     lockstep: Lockstep,
     spikes: np.ndarray,
-    weights: list[np.ndarray],
+    weights: Sequence[np.ndarray | csr_array],
     *,
     timings: Sequence[str] = ("simple",),
     threads: int = 1,
@@ -112,7 +132,7 @@ def run_peer(
     gain: int = 1,
     timeout_s: float = 600,
 ) -> dict:
-    """What SANA-FE finds; weights[layer] float64[input, neuron] as in the model.
+    """What SANA-FE finds; weights[layer] [input, neuron] as in the model, a matrix or a list.
 
     gain: factor on weights, thresholds and resets; SANA-FE rounds potentials to 1/64.
     """
@@ -137,8 +157,8 @@ def run_peer(
         )
         layers = []
         for k, layer in enumerate(lockstep.layers):
-            np.save(folder / f"weights{k}.npy", weights[k].astype(np.float64) * gain)
-            layers.append(_layer(lockstep, k, layer, core_of, gain, trace))
+            given = _saved(folder, k, weights[k], gain)
+            layers.append(_layer(lockstep, k, layer, core_of, gain, trace) | {"weights": given})
         request = {
             "steps": len(spikes), "timings": timings, "threads": threads, "repeats": repeats,
             "trace": trace, "host": host, "layers": layers,
@@ -154,6 +174,17 @@ def run_peer(
         if done.returncode:
             raise RuntimeError(f"SANA-FE ended with {done.returncode}: {done.stderr[-2000:]}")
         return json.loads((folder / "result.json").read_text())
+
+
+def _saved(folder: Path, k: int, weight: np.ndarray | csr_array, gain: int) -> str:
+    """Written for the peer; a list as rows of (input, neuron, weight). Returns the file's name."""
+    if isinstance(weight, np.ndarray):
+        np.save(folder / f"weights{k}.npy", weight.astype(np.float64) * gain)
+        return f"weights{k}.npy"
+    pre = np.repeat(np.arange(weight.shape[0]), np.diff(weight.indptr))
+    values = weight.data.astype(np.float64) * gain
+    np.savez(folder / f"weights{k}.npz", pre=pre, post=weight.indices, w=values)
+    return f"weights{k}.npz"
 
 
 def _layer(
@@ -172,13 +203,14 @@ def _layer(
     zero, one = np.zeros(layer.n), np.ones(layer.n)
     if layer.neuron == "loihi":
         threshold, reset, leak = p["vth"], zero, 1 - p["dv"] / 4096
-        same = (p["du"] == 4095) & (p["bias"] == 0)
+        same, bias = p["du"] == 4095, p["bias"] / 64
     else:
         threshold, reset = p["v_threshold"], p["v_reset"]
         share = p.get("a_mem", one)
         leak = 1 - share if "a_mem" in p else one
         same = (p["r"] * share == 1) & (p.get("v_leak", zero) == 0)
-    if not same.all() or np.any(program.linears[layer.linear].bias[:] != 0):
+        bias = program.linears[layer.linear].bias[:].astype(np.float64)
+    if not same.all():
         raise ValueError(f"{layer.name}: no counterpart in SANA-FE")
     core = np.zeros(layer.n, np.int64)
     for part in np.flatnonzero(parts.layer == k + 1):
@@ -190,7 +222,7 @@ def _layer(
         "threshold": (threshold * gain).tolist(),
         "reset": (reset * gain).tolist(),
         "leak_decay": leak.tolist(),
-        "weights": f"weights{k}.npy",
+        "bias": (bias * gain).tolist(),
         "log": trace,
     }
 

@@ -25,8 +25,7 @@ def main(folder: Path) -> None:
     groups = [inputs(net, folder, request, cores)]
     for layer in request["layers"]:
         groups.append(population(net, layer, cores))
-        weight = np.load(folder / layer["weights"])
-        groups[-2].connect_neurons_dense(groups[-1], {"w": weight.ravel()})  # zeros are stored
+        connect(groups[-2], groups[-1], np.load(folder / layer["weights"]))
     chip = sanafe.SpikingChip(arch)
     chip.load(net)
     built = time.perf_counter()
@@ -53,6 +52,15 @@ def main(folder: Path) -> None:
         "runs": runs,
     }
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def connect(source, target, weight):
+    """Every pair, zeros too, of a matrix; or a list: (input, neuron, weight) in three rows."""
+    if isinstance(weight, np.ndarray):
+        source.connect_neurons_dense(target, {"w": weight.ravel()})
+        return
+    pairs = list(zip(weight["pre"].tolist(), weight["post"].tolist(), strict=True))
+    source.connect_neurons_sparse(target, {"w": weight["w"].tolist()}, pairs)
 
 
 def told(found):
@@ -101,6 +109,7 @@ def population(net, layer, cores):
                 "threshold": layer["threshold"][j],
                 "reset": layer["reset"][j],
                 "leak_decay": layer["leak_decay"][j],
+                "bias": layer["bias"][j],
             },
             log_spikes=layer["log"],
         )

@@ -83,8 +83,8 @@ def test_a_neuron_without_input_bias_and_potential_has_nothing_to_do(tmp_path):
     lockstep = Lockstep(compile_model(path, "loihi1"))
     spikes = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]])
     busy = lockstep.run(spikes, keep_busy=True).busy[:, 3:]
-    # a bias; a spike's row holds zeros for the others; then the first still has a potential
-    np.testing.assert_array_equal(busy, [[0, 0, 1], [1, 1, 1], [1, 0, 1]])
+    # a bias; a spike's list holds its own neuron only; then the first still has a potential
+    np.testing.assert_array_equal(busy, [[0, 0, 1], [1, 0, 1], [1, 0, 1]])
 
 
 def test_a_run_goes_on_where_the_last_one_ended(path):

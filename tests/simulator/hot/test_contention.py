@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulator.hot.contention import KEY_BITS, Routes, Watched, step_ends
+from simulator.hot.contention import KEY_BITS, NO_LIST, Routes, Watched, step_ends
 
 SHIFT = 4
 
@@ -12,8 +12,11 @@ def row(*numbers):
     return np.array([numbers], np.int64)
 
 
-def routes(in_series=1, access=10, held=5, on=20):
-    """A neuron of core 0 sends to two sinks on its own core, and over a link to one on core 1."""
+def routes(in_series=1, access=10, held=5, on=20, met=()):
+    """A neuron of core 0 sends to two sinks on its own core, and over a link to one on core 1.
+
+    met: there, by neuron, synapses of lists.
+    """
     return Routes(
         part=row(0, 0, 2, access, 0, 2),  # two neurons: 10 each, 2 for a spike
         part_way=np.array([0, 1]),
@@ -23,15 +26,18 @@ def routes(in_series=1, access=10, held=5, on=20):
         stop=np.array(
             [
                 [0, held, on, 0, 0, 3, 4, 0],
-                [1, 7, 0, 0, 0, 0, 0, 0],
-                [1, 8, 0, 0, 0, 0, 0, 1],
-                [2, 9, 0, 0, 0, 0, 0, 0],
+                [1, 7, NO_LIST, 0, 0, 0, 0, 0],
+                [1, 8, NO_LIST, 0, 0, 0, 0, 1],
+                [2, 9, 0 if met else NO_LIST, 0, 0, 0, 0, 0],
             ]
         ),
         n_links=1,
         n_cores=2,
         send=3,
         in_series=in_series,
+        met=np.array(met, np.int32),
+        synop=4,
+        lanes=2,
     )
 
 
@@ -40,11 +46,25 @@ def taken(f, *steps):
     fires = np.array(steps, np.uint8)
     fired = fires.sum(1, dtype=np.int64)[:, None]
     begin = np.concatenate([[0], np.cumsum(3 * fired[:, 0])])
-    watched = Watched(begin, *(np.zeros(begin[-1], np.int64) for _ in range(3)))
+    watched = Watched(begin, *(np.zeros(begin[-1], np.int64) for _ in range(4)))
     ends, passed = np.zeros(len(fires), np.int64), np.zeros(4, np.int64)
     every = np.arange(len(fires))
-    step_ends(f, every, fires, fires, fired, SHIFT, 99, 9, ends, passed, watched)
-    return ends.tolist(), passed.tolist(), *(x.tolist() for x in watched[1:])
+    step_ends(
+        f,
+        every,
+        fires,
+        fires,
+        fired,
+        SHIFT,
+        99,
+        9,
+        ends,
+        passed,
+        np.zeros((2, 4), np.int64),
+        watched,
+    )
+    told = watched.left, watched.served, watched.stop
+    return ends.tolist(), passed.tolist(), *(x.tolist() for x in told)
 
 
 def test_a_message_is_taken_in_at_its_own_core_and_at_another():
@@ -67,6 +87,17 @@ def test_second_messages_wait_and_every_step_begins_at_rest():
     assert ends == [15 + 50 + 50, 20, 10 + 15 + 50]
     assert passed == [3, 3, 3, 3] and stop == [1, 2, 3] * 3 and left[0:7:3] == [15, 30, 25]
     assert served[6:] == [25, 32, 45]
+
+
+def test_a_list_is_worked_off_as_long_as_it_is():
+    """Two synapses at once, 4 for both: three take 8, none take no more than the message."""
+    f, fires = routes(met=(3, 0)), np.array([[1, 0], [0, 1]], np.uint8)
+    ends, passed, met = np.zeros(2, np.int64), np.zeros(4, np.int64), np.zeros((2, 4), np.int64)
+    none = Watched(*(np.zeros(0, np.int64) for _ in range(5)))
+    fired = fires.sum(1, dtype=np.int64)[:, None]
+    step_ends(f, np.arange(2), fires, fires, fired, SHIFT, 99, 9, ends, passed, met, none)
+    assert ends.tolist() == [15 + 20 + 9 + 8, 25 + 20 + 9]
+    assert met.tolist() == [[0, 0, 0, 3], [0, 0, 0, 2]]
 
 
 LONGEST = 1 << (KEY_BITS - SHIFT)
