@@ -25,11 +25,11 @@ from simulator.adders import add_up
 from simulator.encode import encode
 from simulator.failures import (
     check_finished,
+    check_sent,
     check_time,
     error_of,
     place_of,
     stuck,
-    too_many_in_flight,
 )
 from simulator.growth import enlarged, remembering
 from simulator.helpers import Helpers
@@ -291,7 +291,7 @@ class Simulation:
                 self._memory.pop(("x", token), None)
                 del self._v_th[token]
                 return
-            self._check_sent(position, token)
+            check_sent(self.program, self.fixed, self.state, position, token)
             counts = self.state.counts[row, columns]
             v_th = encode(site, x, self.program.k, token, counts)
             self._v_th[token][name] = torch.tensor(v_th)
@@ -319,7 +319,7 @@ class Simulation:
             position, _, columns = self._sites[name]
             if name == self._head_site and token < self.first_logits:
                 continue
-            self._check_sent(position, token)
+            check_sent(self.program, self.fixed, self.state, position, token)
             counts, v_th = workload.counts(name, at)
             state.counts[row, columns][own] = counts[own]
             if own == slice(None) or len(activity.counts.get(name, ())) == token:
@@ -335,7 +335,7 @@ class Simulation:
         x = block.step(sums, token)
         if stage.site is not None:
             position, _, channels = self._sites[stage.site]
-            self._check_sent(position, token)
+            check_sent(self.program, self.fixed, self.state, position, token)
             state.counts[row, channels][block.own] = x
         whole = self._outputs.setdefault((index, token), Outputs.none(stage.n))
         if not whole.add(block, sums, x):
@@ -351,21 +351,6 @@ class Simulation:
             del self._v_th[token]
         elif stage.site is not None:
             self._v_th[token][stage.site] = ONE
-
-    def _check_sent(self, site: int, token: int) -> None:
-        """Counts share a row with those of a token before, which must have been sent by now."""
-        before = token - self.state.counts.shape[0]
-        if before < 0:
-            return
-        encoders = self.program.tables.task_site == site
-        progress = self.state.progress[encoders]
-        sent = progress[:, hot.NEXT] - (progress[:, hot.SYMBOL] > 0)
-        due, condition = before + 1, int(self.fixed.task[encoders, hot.CONDITION].min())
-        if condition >= 0:
-            due = int((self.state.turn[condition, :due] >= 0).sum())
-        if (sent < due).any():
-            name = self.program.graph.sites[site].name
-            raise too_many_in_flight(f"counts of {name}", before, f"token {token}")
 
     def _operand(self, stage: Stage, token: int, row: int) -> Tensor:
         """The preceding linear's float output, or the token's embedding."""

@@ -109,6 +109,22 @@ def stuck(program: Program, state: State) -> Bug:
     )
 
 
+def check_sent(program: Program, fixed: Fixed, state: State, site: int, token: int) -> None:
+    """Counts share a row with those of a token before, which must have been sent by now."""
+    before = token - state.counts.shape[0]
+    if before < 0:
+        return
+    encoders = program.tables.task_site == site
+    progress = state.progress[encoders]
+    sent = progress[:, hot.NEXT] - (progress[:, hot.SYMBOL] > 0)
+    due, condition = before + 1, int(fixed.task[encoders, hot.CONDITION].min())
+    if condition >= 0:
+        due = int((state.turn[condition, :due] >= 0).sum())
+    if (sent < due).any():
+        name = program.graph.sites[site].name
+        raise too_many_in_flight(f"counts of {name}", before, f"token {token}")
+
+
 def check_time(program: Program, now_ps: int) -> None:
     """The times of events are below LATER, those to come too: DoesNotFit from 26 days on."""
     most = hot.LATER >> 1
