@@ -35,6 +35,7 @@ def batch_of(tiles: int, tokens: int, batches: int, seed: int = 0) -> tuple[Any,
     rng = np.random.default_rng(seed)
     task = np.zeros((tiles * batches, h.N_TASK), np.int64)
     task[:, [h.NEURON_N, h.N_PRE, h.GROUPS]] = N, N_PRE, N_PRE // GROUP
+    task[:, h.LIST] = h.NONE
     task[:, h.WEIGHT] = np.arange(len(task)) * N_PRE * N
     task[:, h.MANTISSA] = np.arange(len(task)) * N_PRE // GROUP * N
     fixed = SimpleNamespace(
@@ -42,6 +43,9 @@ def batch_of(tiles: int, tokens: int, batches: int, seed: int = 0) -> tuple[Any,
         linear=np.full((1, 3), 48),
         weight=np.frombuffer(rng.bytes(len(task) * N_PRE * N), np.int8).copy(),
         mantissa=rng.integers(1, 32768, len(task) * N_PRE // GROUP * N).astype(np.int16),
+        list_first=np.zeros(0, np.int64),
+        list_neuron=np.zeros(0, np.uint16),
+        list_value=np.zeros(0, np.int32),
         service=np.zeros(h.TOGETHER + 1, np.int64),
     )
     closed = tiles * tokens
