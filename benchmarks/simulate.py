@@ -27,6 +27,7 @@ from benchmarks.compile import ROOT
 from benchmarks.goal import Goal
 from benchmarks.mesh import Traffic, Trees, arrivals, multicasts, traffic, unicasts
 from benchmarks.process import run
+from compiler.program import FORMAT
 
 SIZE, PER_CORE, WINDOW_PS = 64, 19, 1_000_000
 SPIKES, SOURCES, BLOCK = 3000, 32, (8, 32)
@@ -34,7 +35,7 @@ CORES = (4, 8, 16, 32, 64, 128, 256)
 MESSAGES = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 AT_ONCE = 500_000
 """More messages go in several waves."""
-PROGRAM = ROOT / "build" / "spikingbrain-7b-hala-point.sbx"
+PROGRAM = ROOT / "build" / f"spikingbrain-7b-hala-point.{FORMAT}.sbx"
 
 
 @dataclass(frozen=True, slots=True)
