@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.hot import state as h
 from simulator.hot.noc import Net, carry
 from simulator.noc import scratch_of, streams
 
@@ -17,6 +16,7 @@ I64 = NDArray[np.int64]
 
 FLIT_PS, HOP_PS = 1000, 4000
 WIRE = np.array([[32, FLIT_PS, HOP_PS]], np.int64)
+ONE_FLIT = np.ones((1, 1), np.int64)
 EAST, WEST, NORTH, SOUTH = range(4)
 
 
@@ -122,8 +122,8 @@ def _trees(
 class Traffic:
     """Messages at their roots, each source's one after another."""
 
-    messages: I64
-    wave: I64
+    time: I64
+    tree: I64
     crossings: int
     deliveries: int
 
@@ -137,18 +137,17 @@ def traffic(trees: Trees, n: int, window_ps: int, rng: np.random.Generator) -> T
     # start = max(ready, the one before + 1 flit), source by source
     slot, apart = np.arange(n) * FLIT_PS, source * (4 * window_ps + n * FLIT_PS)
     start = np.maximum.accumulate(ready - slot + apart) + slot - apart
-    messages = np.zeros((n, h.N_MESSAGE), np.int64)
-    messages[:, h.M_TREE], messages[:, h.M_BITS], messages[:, h.M_TIMES] = tree, 32, 1
-    wave = np.stack([start + HOP_PS, np.arange(n), tree, np.arange(n)], axis=1)
     crossings, deliveries = int(trees.crossings[tree].sum()), int(trees.reached[tree].sum())
-    return Traffic(messages, wave, crossings, deliveries)
+    return Traffic(start + HOP_PS, tree, crossings, deliveries)
 
 
 def arrivals(trees: Trees, of: Traffic) -> tuple[I64, I64]:
     """(arrivals at cores as `carry` tells them, links' state): the work that is measured."""
     links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty((of.deliveries, 2), np.int64)
     scratch = scratch_of(trees.net)
-    status, _, crossings = carry(trees.net, WIRE, of.messages, of.wave, links, scratch, stood)
+    status, _, crossings = carry(
+        trees.net, WIRE, of.time, of.tree, ONE_FLIT, links, scratch, stood
+    )
     if status or crossings != of.crossings:
         raise ValueError(f"status {status}, {crossings} of {of.crossings} links crossed")
     return stood, links

@@ -79,7 +79,7 @@ def measured(what: str, trees: Trees, sent: Traffic, repeat: int = 9) -> Links:
         arrivals(trees, sent)
         seconds.append(time.perf_counter() - began)
     cores = trees.n_links // 5
-    return Links(what, cores, sent.wave.shape[0], sent.crossings, sent.deliveries, min(seconds))
+    return Links(what, cores, sent.time.size, sent.crossings, sent.deliveries, min(seconds))
 
 
 def links() -> list[Links]:

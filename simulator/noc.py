@@ -62,9 +62,7 @@ def streams(
     stopping = by_tree[stops[by_tree]]
     tree_stops = np.bincount(tree[stopping], minlength=n_trees)
     stop = np.full(kept, -1, np.int32)
-    stop[number[stopping]] = np.arange(stopping.size) - np.repeat(
-        _begins(tree_stops)[:-1], tree_stops
-    )
+    stop[number[stopping]] = below[stopping]
     return Net(
         node=node,
         branch=branch,
@@ -137,6 +135,13 @@ def scratch_of(net: Net) -> Waiting:
     )
 
 
+def flits_of(wire: I64, bits: I64, times: I64) -> I64:
+    """int64[kinds, messages], or [kinds, 1] where all are alike."""
+    if bits.size and (bits == bits[0]).all() and (times == times[0]).all():
+        bits, times = bits[:1], times[:1]
+    return times * -(-bits // wire[:, h.FLIT_BITS, None])
+
+
 def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
     """What was sent in this step goes over its links, and is due in the next.
 
@@ -145,9 +150,14 @@ def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
     reg = state.reg
     sent = state.wave[: reg[h.R_WAVE]]
     wave = sent[np.argsort(sent[:, h.W_TIE], kind="stable")]
+    tree, bits, times = state.message[
+        wave[:, h.W_MESSAGE, None], [h.M_TREE, h.M_BITS, h.M_TIMES]
+    ].T.copy()
+    tree[wave[:, h.W_NODE] < 0] = -1
     status, quiet, crossings = carry(
-        net, fixed.wire, state.message, wave, state.link, scratch, _NOT_WANTED
-    )
+        net, fixed.wire, wave[:, h.W_TIME].copy(), tree, flits_of(fixed.wire, bits, times),
+        state.link, scratch, _NOT_WANTED,
+    )  # fmt: skip
     if status == TOO_LONG:
         local = int((fixed.tree[:, h.LAST_LOCAL] - fixed.tree[:, h.FIRST_LOCAL]).max())
         while reg[h.R_HEAP] + wave.shape[0] * (1 + local) > state.heap.shape[0]:

@@ -51,8 +51,8 @@ class Net(NamedTuple):
                 just one child
     straight    a way is `straight` times the links that go straight on, plus the node behind them
     tree_first  int64[trees + 1]: a tree's rows of branch
-    stop        int32[nodes]: which of its tree's stops it is, or -1
-    tree_stops  int64[trees]
+    stop        int32[nodes]: its number among the program's nodes if it is a stop, or -1
+    tree_stops  int64[trees]: how many of its nodes below the root are
     place_edge  int64[places + 1]: edges that begin at a place; on the first one goes straight on
     edge_place  int64[edges]: place that an edge leads to
     place_link  int64[places]
@@ -84,39 +84,20 @@ class Wave(NamedTuple):
 
 
 @inner
-def size_up(net, messages, wave, waiting, begun):
-    """Sizes of the streams that begin at roots: (how many streams, latest time, do messages differ
-    in length)."""
-    n, latest, differ = int64(0), int64(0), False
-    first = messages[wave[0, h.W_MESSAGE]]
-    for i in range(wave.shape[0]):
-        row = messages[wave[i, h.W_MESSAGE]]
-        differ |= row[h.M_BITS] != first[h.M_BITS] or row[h.M_TIMES] != first[h.M_TIMES]
-        if wave[i, h.W_NODE] < 0:
+def size_up(net, time, tree, waiting, begun):
+    """Sizes of the streams that begin at roots: (how many streams, latest time)."""
+    n, latest = int64(0), int64(0)
+    for i in range(tree.size):
+        if tree[i] < 0:
             continue
-        latest = max(latest, wave[i, h.W_TIME])
-        for at in range(net.tree_first[row[h.M_TREE]], net.tree_first[row[h.M_TREE] + 1]):
+        latest = max(latest, time[i])
+        for at in range(net.tree_first[tree[i]], net.tree_first[tree[i] + 1]):
             edge = net.branch[at] >> uint64(32)
             if waiting.size[edge] == 0:
                 begun[n] = edge
                 n += 1
             waiting.size[edge] += 1
-    return n, latest, differ
-
-
-@inner
-def count_flits(wire, messages, wave, flits):
-    """Fill Wave.flits; returns the longest."""
-    longest, bits, times = int64(0), int64(-1), int64(-1)
-    for i in range(flits.shape[1]):
-        row = messages[wave[i, h.W_MESSAGE]]
-        same = row[h.M_BITS] == bits and row[h.M_TIMES] == times  # divisions are slow
-        bits, times = row[h.M_BITS], row[h.M_TIMES]
-        for kind in range(wire.shape[0]):
-            width = wire[kind, h.FLIT_BITS]
-            flits[kind, i] = flits[kind, i - 1] if same else times * ((bits + width - 1) // width)
-            longest = max(longest, flits[kind, i])
-    return longest
+    return n, latest
 
 
 @inner
@@ -129,15 +110,14 @@ def room_for(waiting, begun):
 
 
 @inner
-def begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun):
+def begin_at_roots(net, time, tree, base, shift, waiting, pool, begun):
     """Messages stand at their roots: the first streams."""
     for edge in begun:
         waiting.at[edge] = take(pool, waiting.size[edge] + 1)
-    for i in range(wave.shape[0]):
-        if wave[i, h.W_NODE] >= 0:
-            tree = messages[wave[i, h.W_MESSAGE], h.M_TREE]
-            key = (wave[i, h.W_TIME] - base) << shift | i
-            for at in range(net.tree_first[tree], net.tree_first[tree + 1]):
+    for i in range(tree.size):
+        if tree[i] >= 0:
+            key = (time[i] - base) << shift | i
+            for at in range(net.tree_first[tree[i]], net.tree_first[tree[i] + 1]):
                 join(waiting.at, net.branch[at], key, pool)
     for edge in begun:
         at, size = waiting.at[edge], waiting.size[edge]
@@ -184,7 +164,7 @@ def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, 
             else:
                 if wave.stood.size and net.stop[way] >= 0:
                     wave.stood[stood, 0] = (key >> wave.shift) + wave.base
-                    wave.stood[stood, 1] = (i << 32) | net.stop[way]
+                    wave.stood[stood, 1] = i << 32 | net.stop[way]
                     stood += uint64(1)
                 onward = net.node[way]
                 edge = onward >> uint64(32)
@@ -277,31 +257,30 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
 
 
 @entry
-def carry(net, wire, messages, wave, links, waiting, stood):
-    """Take a wave over all its links: (status, when all is quiet, crossings).
+def carry(net, wire, time, tree, flits, links, waiting, stood):
+    """Take messages over all links below their roots: (status, when all is quiet, crossings).
 
     wire      as Fixed.wire
-    messages  as State.message: tree, bits and multiplicity are read
-    wave      int64[rows, N_WAVE], sorted by tie: when a message stands at its root (or -1: none)
+    time      int64[rows]: when a message stands at its root; those over one link rise
+    tree      int64[rows]: its tree, or -1 where it has no links
+    flits     int64[kinds, rows], or [kinds, 1] where all messages are alike
     links     as State.link, changed
     waiting   nothing, before and after
     stood     none, or int64[stops of all messages, 2], filled link by link: when a message stood
-              at one, and row << 32 | which one of its tree's
+              at one, and row << 32 | Net.stop
     """
-    rows = wave.shape[0]
+    rows = tree.size
     if rows == 0:
         return DONE, int64(0), int64(0)
-    base, shift = wave[:, h.W_TIME].min(), int64(1)
+    base, shift = time.min(), int64(1)
     while (1 << shift) < rows:
         shift += 1
     begun = np.empty(net.edge_place.size, np.int64)
-    n, latest, differ = size_up(net, messages, wave, waiting, begun)
+    n, latest = size_up(net, time, tree, waiting, begun)
     begun = begun[:n]
-    flits = np.empty((wire.shape[0], rows if differ else 1), np.int64)
-    longest = count_flits(wire, messages, wave, flits)
     pool, put = pool_of(2 * room_for(waiting, begun) + 1024), pool_of(1024)
-    begin_at_roots(net, messages, wave, base, shift, waiting, pool, begun)
-    under_way = Wave(base, shift, longest, flits, stood)
+    begin_at_roots(net, time, tree, base, shift, waiting, pool, begun)
+    under_way = Wave(base, shift, flits.max(), flits, stood)
     after, heads = np.empty((net.place_link.size, 3), np.int64), np.empty(net.most, np.int64)
     now = np.zeros(6, np.int64)
     now[LATEST] = latest - base

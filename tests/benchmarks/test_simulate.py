@@ -21,22 +21,20 @@ TOKEN = benchmark.Token("m", "t", 2.0, 1.0, 10**9, 0.05, 1, 1, 1, 1)
 
 def replayed(link, parent, tree, stops, sent):
     """Arrivals at the stops of every tree, by a queue of (time, tie, node)."""
-    children, root, stop = {}, {}, {}
+    children, root = {}, {}
     for node in range(link.size):
         if parent[node] < 0:
             root[tree[node]] = node
             continue
         children.setdefault(parent[node], []).append(node)
-        if stops[node]:
-            stop[node] = sum(tree[other] == tree[node] for other in stop)
     free, stood = {}, {}
-    trees = sent.messages[:, h.M_TREE].tolist()
-    events = [(int(ps), i, root[trees[i]]) for i, ps in enumerate(sent.wave[:, h.W_TIME])]
+    trees = sent.tree.tolist()
+    events = [(int(ps), i, root[trees[i]]) for i, ps in enumerate(sent.time)]
     heapq.heapify(events)
     while events:
         time, i, at = heapq.heappop(events)
-        if at in stop:
-            stood[(i << 32) | stop[at]] = time
+        if stops[at]:
+            stood[i << 32 | at] = time
         for child in children.get(at, ()):
             start = max(time, free.get(link[child], 0))
             free[link[child]] = start + mesh.FLIT_PS
@@ -72,9 +70,9 @@ def test_a_source_injects_in_series():
     rng = np.random.default_rng(3)
     trees = mesh.unicasts(4, 3, rng)
     sent = mesh.traffic(trees, 500, 5000, rng)
-    source = trees.source[sent.messages[:, h.M_TREE]]
+    source = trees.source[sent.tree]
     for core in range(16):
-        times = sent.wave[source == core, h.W_TIME]
+        times = sent.time[source == core]
         assert (np.diff(times) >= mesh.FLIT_PS).all() and times.min() >= mesh.HOP_PS
 
 
