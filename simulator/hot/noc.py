@@ -25,6 +25,7 @@ from simulator.hot.streams import (
     clear,
     clear_all,
     collect,
+    give,
     join,
     larger,
     lowest,
@@ -139,7 +140,8 @@ def earliest(heads, n, keys):
 
 @inner
 def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, now):
-    """A link serves n streams, first come, first served: (when it is free again, flits).
+    """A link serves n streams, first come, first served: (when it is free again, flits). What goes
+    straight on joins a stream of `pool`, all else of `put`.
 
     Times are keys without a row. busy: a flit's, or (flits: None) a message's; on: from a message's
     last flit, when the link is free again, to its standing whole at the link's end.
@@ -159,7 +161,7 @@ def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, 
                 carried += flits[uint64(i)]
             way, key = ways[at], (free + on) | i
             if way >= straight:
-                put.key[w], put.way[w] = key, way - straight
+                keys[w], ways[w] = key, way - straight
                 w += uint64(1)
             else:
                 if wave.stood.size and net.stop[way] >= 0:
@@ -169,15 +171,19 @@ def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, 
                 onward = net.node[way]
                 edge = onward >> uint64(32)
                 if edge == main:
-                    put.key[w], put.way[w] = key, uint32(onward)
+                    keys[w], ways[w] = key, uint32(onward)
                     w += uint64(1)
                 elif edge < SEVERAL:
                     join(next_at, onward, key, put)
                 else:
-                    next_at[main], row = w, onward & uint64(0xFFFFFFFF)
+                    row = onward & uint64(0xFFFFFFFF)
                     for more in range(row, row + (edge - uint64(SEVERAL))):
-                        join(next_at, net.branch[more], key, put)
-                    w = uint64(next_at[main])
+                        onward = net.branch[more]
+                        if onward >> uint64(32) == main:
+                            keys[w], ways[w] = key, uint32(onward)
+                            w += uint64(1)
+                        else:
+                            join(next_at, onward, key, put)
             at += uint64(1)
             key = keys[at]
             if key >= limit:
@@ -192,17 +198,31 @@ def merge(net, next_at, main, pool, heads, n, free, busy, on, wave, flits, put, 
 
 
 @inner
-def spread(net, waiting, pool, put, first, end, size):
-    """What a link has handed on, `size` keys apart in `put`, becomes streams that wait."""
-    for edge in range(first, end):
-        begin = (edge - first) * size
-        n = waiting.at[edge] - begin
+def spread(net, waiting, pool, put, first, end, begin, size):
+    """What a link has handed on becomes streams that wait: on the first edge, in a block of `pool`
+    for `size` keys; on others, `size` keys apart in `put`."""
+    n = waiting.at[first] - begin
+    waiting.at[first] = 0
+    if n and size_class(n + 1) == size_class(size + 1):
+        wait(waiting, pool, first, net.edge_place[first], begin, n)
+    else:
+        moved(net, waiting, pool, pool, first, begin, n)
+        give(pool, begin, size + 1)
+    for edge in range(first + 1, end):
+        at = (edge - first - 1) * size
+        n = waiting.at[edge] - at
         waiting.at[edge] = 0
-        if n:
-            at = take(pool, n + 1)
-            for k in range(n):
-                pool.key[at + k], pool.way[at + k] = put.key[begin + k], put.way[begin + k]
-            wait(waiting, pool, edge, net.edge_place[edge], at, n)
+        moved(net, waiting, pool, put, edge, at, n)
+
+
+@njit(inline="always")
+def moved(net, waiting, pool, of, edge, begin, n):
+    """A stream of n keys, if there are any, waits in a block of its size."""
+    if n:
+        at = take(pool, n + 1)
+        for k in range(n):
+            pool.key[at + k], pool.way[at + k] = of.key[begin + k], of.way[begin + k]
+        wait(waiting, pool, edge, net.edge_place[edge], at, n)
 
 
 @inner
@@ -231,8 +251,11 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
         last = max(now[LATEST], free) + float(wave.longest) * size * flit_ps + max(on_ps, 0)
         if last >= int64(1) << (62 - shift):
             return TOO_LONG
-        for edge in range(first, end):
-            waiting.at[edge] = (edge - first) * size
+        for edge in range(first + 1, end):
+            waiting.at[edge] = (edge - first - 1) * size
+        begin = int64(0)
+        if first < end:
+            begin = waiting.at[first] = take(pool, size + 1)
         free, busy, on = free << shift, flit_ps << shift, on_ps << shift
         flits, main = wave.flits[kind], uint64(first)
         if flits.size == 1:
@@ -246,7 +269,8 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
                 net, waiting.at, main, pool, heads, n, free, busy, on, wave, flits, put, now
             )
         clear(waiting, pool, place)
-        spread(net, waiting, pool, put, first, end, size)
+        if first < end:
+            spread(net, waiting, pool, put, first, end, begin, size)
         free >>= shift
         row = after[now[PLACES]]
         row[0], row[1], row[2] = link, free, carried
