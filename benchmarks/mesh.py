@@ -112,7 +112,7 @@ def _trees(
     n_links: int,
 ) -> Trees:
     kinds = np.zeros(n_links, np.int8)
-    net = streams(link, parent, tree, source.size, stops, kinds)
+    net = streams(link, parent, tree, source.size, np.where(stops, np.arange(link.size), -1), kinds)
     if net is None:
         raise ValueError("links in a circle")
     return Trees(net, source, np.bincount(tree) - 1, net.tree_stops, n_links)
@@ -145,9 +145,7 @@ def arrivals(trees: Trees, of: Traffic) -> tuple[I64, I64]:
     """(arrivals at cores as `carry` tells them, links' state): the work that is measured."""
     links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty((of.deliveries, 2), np.int64)
     scratch = scratch_of(trees.net)
-    status, _, crossings = carry(
-        trees.net, WIRE, of.time, of.tree, ONE_FLIT, links, scratch, stood
-    )
+    status, _, crossings = carry(trees.net, WIRE, of.time, of.tree, ONE_FLIT, links, scratch, stood)
     if status or crossings != of.crossings:
         raise ValueError(f"status {status}, {crossings} of {of.crossings} links crossed")
     return stood, links

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.accounting import Snapshot, tree_facts
+from compiler.audit.trees import tree_of_sink
 from compiler.graph import SpikeInput, feeds
 from compiler.program import SPIKE, TILE, Program
 from hw_models.errors import BadInput
@@ -169,65 +170,57 @@ class LockstepRun:
     def events(self) -> int:
         """Links crossed, messages taken in, and populations' blocks updated."""
         blocks = int((self.lockstep.parts.layer > 0).sum())
-        return int(self.contention.passed.sum()) + self.steps * blocks
+        per_way = np.repeat(self._fired, np.diff(self.contention.roads.senders.begin))
+        crossed = int(per_way @ self.contention.roads.links)
+        return crossed + int(self.contention.counted[:, hot.GOT].sum()) + self.steps * blocks
 
     # ---- what was counted
 
     def snapshot(self) -> Snapshot:
         """Raw counts so far: what was sent by the neurons that fired, what was taken in by the
         cores that took it in."""
-        t, roads = self.program.tables, self.contention.roads
-        senders, facts = roads.senders, tree_facts(self.program)
+        t, counted = self.program.tables, self.contention.counted
+        senders, facts = self.contention.roads.senders, tree_facts(self.program)
         tree_sent = np.zeros((t.tree_root.size, len(MESSAGES)), np.int64)
         per_way = np.repeat(self._fired, np.diff(senders.begin))
         np.add.at(tree_sent, (senders.tree, facts.message[senders.tree]), per_way)
         tree_sent[t.tree_root < 0] = 0
         sink_got = np.zeros((t.sink_core.size, len(MESSAGES)), np.int64)
-        ends = roads.sink >= 0
-        kind = facts.message[roads.tree[ends]]
-        np.add.at(sink_got, (roads.sink[ends], kind), self.contention.passed[ends])
+        kind = facts.message[tree_of_sink(t)]
+        sink_got[np.arange(kind.size), kind] = counted[:, hot.GOT]
         rows = np.zeros(t.task_core.size, np.int64)
         tiles = np.flatnonzero(t.task_kind[t.sink_task] == TILE)
         np.add.at(rows, t.sink_task[tiles], sink_got[tiles, SPIKE])
         none, synops = np.zeros_like(rows), np.zeros_like(rows)
-        np.add.at(synops, t.sink_task[roads.sink[ends]], self.contention.met[0, ends])
+        np.add.at(synops, t.sink_task, counted[:, hot.MET])
         fired, updates = np.full_like(rows, self.started), np.full_like(rows, self.steps)
         no_state = np.zeros((len(self.program.graph.stages), N_LAZY), np.int64)
         return Snapshot(tree_sent, sink_got, rows, fired, *[none] * 4, updates, synops, no_state)
 
-    def flits(self) -> I64:
-        """int64[link] counted as they passed."""
-        roads = self.contention.roads
-        at = roads.link >= 0
-        found = np.zeros(self.program.tables.link_kind.size, np.int64)
-        np.add.at(found, roads.link[at], (self.contention.passed * roads.flits)[at])
-        return found
-
     def busy_ps(self) -> I64:
         """How long every core and every used link has been busy so far."""
         t, roads = self.program.tables, self.contention.roads
-        parts, routes = roads.routes.part, roads.routes
+        parts = roads.routes.part
         cores = np.zeros(self.program.host_core, np.int64)
         own = roads.core[parts[:, hot.P_CORE]]
         ps = parts[:, hot.P_ACCESS] * roads.senders.n * self.steps
         ps += parts[:, hot.P_FIRE] * self._fired
         on_chip = own < cores.size
         np.add.at(cores, own[on_chip], ps[on_chip])
-        at = np.flatnonzero(roads.sink >= 0)
-        core = t.sink_core[roads.sink[at]]
-        served = (self.contention.passed * routes.stop[:, hot.S_HELD])[at]
-        served += self.contention.met[1, at] * self.costs.synop
-        np.add.at(cores, core[core < cores.size], served[core < cores.size])
+        on_chip = t.sink_core < cores.size
+        served = self.contention.counted[on_chip, hot.BUSY]
+        np.add.at(cores, t.sink_core[on_chip], served)
         used = t.link_kind >= 0
         flit_ps = np.array([self.program.chip.links[kind].flit_ps for kind in LINKS], np.int64)
-        return np.concatenate([cores, self.flits()[used] * flit_ps[t.link_kind[used]]])
+        flits = self.contention.flits[used]
+        return np.concatenate([cores, flits * flit_ps[t.link_kind[used]]])
 
     # ---- a run under way
 
     def carried(self) -> dict[str, Any]:
         """What it takes from one step to the next, beside what has come out of it."""
-        arrays = {"passed": self.contention.passed, "v": self.lockstep.v, "i": self.lockstep.i}
-        arrays |= {"met": self.contention.met}
+        arrays = {"flits": self.contention.flits, "counted": self.contention.counted}
+        arrays |= {"v": self.lockstep.v, "i": self.lockstep.i}
         arrays |= {"fired": self._fired, "raster": self._raster}
         return arrays | {"started": self.started, "steps": self.steps, "now_ps": self.now_ps}
 
@@ -248,10 +241,8 @@ class LockstepRun:
             raise BadInput("no spikes of the last steps")
         if found["steps"] - started not in (0, self.depth):
             raise BadInput(f"{found['steps']} steps of the chip for {started} of the network")
-        self.contention.passed, self._fired, self._raster = (
-            found[name] for name in ("passed", "fired", "raster")
-        )
-        self.contention.met = found["met"]
+        self.contention.flits, self.contention.counted = found["flits"], found["counted"]
+        self._fired, self._raster = found["fired"], found["raster"]
         self.lockstep.v, self.lockstep.i = found["v"], found["i"]
         self.started, self.steps, self.now_ps = started, found["steps"], found["now_ps"]
         self._of_parts = self.lockstep.spiked(raster).fired
@@ -269,7 +260,7 @@ def run_lockstep(
         report("steps", over, len(spikes))
     course.end = run.now_ps
     counted = run.snapshot(), run.busy_ps(), run.steps
-    check_counts(run.program, facts, counted[0], run.flits())
+    check_counts(run.program, facts, counted[0], run.contention.flits)
     course.close(run.program, facts, "steps", len(spikes), counted)
     return course
 

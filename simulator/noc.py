@@ -25,8 +25,11 @@ def net_of(program: Program, *, stopping: bool = False) -> Net | None:
     """
     t = program.tables
     parent = parent_of_node(t)
-    tree, stops = tree_of_node(t, parent), (t.node_first_sink < t.node_last_sink) & stopping
-    return streams(t.node_link, parent, tree, t.tree_root.size, stops, t.link_kind)
+    stops = (t.node_first_sink < t.node_last_sink) & stopping
+    return streams(
+        t.node_link, parent, tree_of_node(t, parent), t.tree_root.size,
+        np.where(stops, t.node_first_sink, -1), t.link_kind,
+    )  # fmt: skip
 
 
 def streams(
@@ -34,11 +37,11 @@ def streams(
     parent: NDArray[np.integer],
     tree: NDArray[np.integer],
     n_trees: int,
-    stops: Flags,
+    stop: NDArray[np.integer],
     link_kind: NDArray[np.integer],
 ) -> Net | None:
     """Of trees whose nodes come after their parents: link, parent (or -1) and tree of every node,
-    and whether it is a stop, whose times may be asked for."""
+    and a number of those whose times may be asked for, -1 of others."""
     link, n_links = node_link.astype(np.int64), link_kind.size
     below = np.flatnonzero(parent >= 0)  # from here on, nodes are numbered among these
     pairs, pair = np.unique(link[parent[below]] * n_links + link[below], return_inverse=True)
@@ -52,24 +55,22 @@ def streams(
     edge, its_place = _numbers(by_place, pairs.size)[pair], leads[pair]
     place_edge = _begins(np.bincount(leaves, minlength=n_links))
 
-    tree, above, stops = tree[below], _numbers(below, link.size)[parent[below]], stops[below]
+    tree, above, stop = tree[below], _numbers(below, link.size)[parent[below]], stop[below]
+    stops = stop >= 0
     way, number, straight = _ways(above, edge, place_edge[its_place], its_place, stops)
     kept = int(number.max(initial=-1)) + 1
     held = np.where(number[above] < 0, -1, n_trees + number[above])
     owner = np.where(above < 0, tree, held)
     node, branch, tree_first = _onward(edge, way, owner, n_trees, kept)
-    by_tree = np.argsort(tree, kind="stable")
-    stopping = by_tree[stops[by_tree]]
-    tree_stops = np.bincount(tree[stopping], minlength=n_trees)
-    stop = np.full(kept, -1, np.int32)
-    stop[number[stopping]] = below[stopping]
+    stop_of_kept = np.full(kept, -1, np.int32)
+    stop_of_kept[number[stops]] = stop[stops]
     return Net(
         node=node,
         branch=branch,
         straight=straight,
         tree_first=tree_first,
-        stop=stop,
-        tree_stops=tree_stops,
+        stop=stop_of_kept,
+        tree_stops=np.bincount(tree[stops], minlength=n_trees),
         place_edge=place_edge,
         edge_place=leads[by_place],
         place_link=order,

@@ -23,9 +23,11 @@ from hw_models.chip import Chip
 from hw_models.errors import DoesNotFit, Unsupported
 from hw_models.events import LINKS
 from simulator.hot import contention as hot
-from simulator.hot.contention import KEY_BITS, Watched, step_ends
+from simulator.hot.contention import KEY_BITS, Room, Watched, step_ends
 from simulator.hot.met import deliveries
+from simulator.hot.state import FLITS
 from simulator.lockstep import Lockstep, Steps
+from simulator.noc import scratch_of
 from simulator.routes import Roads, roads_of
 from simulator.senders import StepCosts
 
@@ -37,7 +39,7 @@ WORTH = 200_000
 """Messages at links and cores that take several threads less time than one."""
 
 _NONE = np.zeros(0, np.int64)
-NOT_WATCHED = Watched(_NONE, _NONE, _NONE, _NONE, _NONE)
+NOT_WATCHED = Watched(_NONE, _NONE, _NONE, np.zeros((0, 4), np.int64))
 
 
 def step_costs(chip: Chip) -> StepCosts:
@@ -123,17 +125,18 @@ def _summed(rows: I64, core: I64) -> I64:
 class Contention:
     """The links and cores of a program as servers of its messages.
 
-
     Unsupported for a target whose link buffers have an end: servers would wait for those after
-    them. passed: int64[stop] messages so far, at links and at the cores where they end
-    met: int64[2, stop] synapses of lists that these met so far, and that in `lanes`
+    them.
+
+    flits    int64[link] so far
+    counted  int64[sink, 4] so far: messages, ps of the core, synapses of lists, these in `lanes`
     """
 
     lockstep: Lockstep
     roads: Roads
     costs: StepCosts
-    passed: I64
-    met: I64
+    flits: I64
+    counted: I64
 
     @classmethod
     def of(cls, lockstep: Lockstep, costs: StepCosts) -> "Contention":
@@ -141,9 +144,9 @@ class Contention:
         if program.chip.bounded:
             what = f"{program.chip.name} has link buffers with an end, which lock step has not"
             raise Unsupported(what, where=program.graph.model, fix="sbsim run --sync dataflow")
-        roads = roads_of(lockstep, costs)
-        n = roads.link.size
-        return cls(lockstep, roads, costs, np.zeros(n, np.int64), np.zeros((2, n), np.int64))
+        t, roads = program.tables, roads_of(lockstep, costs)
+        flits = np.zeros(t.link_kind.size, np.int64)
+        return cls(lockstep, roads, costs, flits, np.zeros((t.sink_core.size, 4), np.int64))
 
     def times_ps(self, steps: Steps) -> I64:
         """int64[step of the chip], as many as of the network; `steps` with keep_busy."""
@@ -200,35 +203,71 @@ class Contention:
         DoesNotFit for a step that lasts too long to be told.
         """
         routes = self.roads.routes
-        per_part = np.diff(routes.part_way)
-        owner = np.repeat(np.arange(per_part.size), per_part)
-        copies, stops = (
-            fired @ np.bincount(owner, of, per_part.size).astype(np.int64)
-            for of in (routes.way[:, hot.W_COPIES], np.diff(routes.reach))
-        )
-        most, shift = int(copies.max(initial=1)), max(1, int(copies.max(initial=1)).bit_length())
+        sent, stood = (fired @ _per_part(routes.part_way, of) for of in (1, self._stops()))
+        reach = fired @ self.roads.reached
+        taken = reach.sum(1)
+        shift = max(1, int(sent.max(initial=1)).bit_length())
         watched = NOT_WATCHED
         if watch:
-            begin = np.concatenate([[0], np.cumsum(copies)]).astype(np.int64)
-            watched = Watched(begin, *(np.zeros(int(begin[-1]), np.int64) for _ in range(4)))
+            begins = [np.concatenate([[0], np.cumsum(n)]).astype(np.int64) for n in (sent, taken)]
+            rows = np.zeros((int(taken.sum()), 4), np.int64)
+            watched = Watched(*begins, np.zeros(int(sent.sum()), np.int64), rows)
         ends, parts = np.empty(len(fires), np.int64), max(1, min(PARTS, len(fires)))
-        passed = np.zeros((parts, self.passed.size), np.int64)
-        met = np.zeros((parts, *self.met.shape), np.int64)
+        rooms: list[Room] = []  # those that no thread is using
+        counted = np.zeros((parts, *self.counted.shape), np.int64)
+        most = int(sent.max(initial=0)), int(stood.max(initial=0)), reach.max(0, initial=0)
 
         def work(part: int) -> None:
+            room = rooms.pop() if rooms else self._room(*most)
             step_ends(
                 routes, np.arange(part, len(fires), parts), fires,
-                fires[:1] if active is None else active, fired, shift,
-                int(stops.max(initial=1)), most, ends, passed[part], met[part], watched,
+                fires[:1] if active is None else active, fired, shift, room, ends,
+                counted[part], watched,
             )  # fmt: skip
+            rooms.append(room)
 
-        self.lockstep.helpers.share(work, parts, int(stops.sum()) >= WORTH)
-        self.passed += passed.sum(0)
-        self.met += met.sum(0)
+        crossings = int((fired @ _per_part(routes.part_way, self.roads.links)).sum())
+        self.lockstep.helpers.share(work, parts, crossings + int(taken.sum()) >= WORTH)
+        self.flits += sum(room.links[:, FLITS] for room in rooms)
+        self.counted += counted.sum(0)
         if (ends < 0).any():
             step, longest = int((ends < 0).argmax()), 1 << (KEY_BITS - shift)
             raise DoesNotFit(
-                f"a step of {int(copies[step])} messages lasts longer than {longest} ps",
+                f"a step of {int(sent[step])} messages lasts longer than {longest} ps",
                 where=f"{self.lockstep.program.graph.model}, step {step}",
             )
         return ends, watched
+
+    def _stops(self) -> I64:
+        """int64[way] stops where a message stands."""
+        routes = self.roads.routes
+        way = routes.way
+        stood = (way[:, hot.W_LOCAL] >= 0).astype(np.int64) + (way[:, hot.W_ROOT] >= 0)
+        stood += np.where(way[:, hot.W_TREE] >= 0, routes.net.tree_stops[way[:, hot.W_TREE]], 0)
+        return stood
+
+    def _room(self, sent: int, stood: int, reach: I64) -> Room:
+        """For steps with so many messages, times at stops, and deliveries to cores, at most."""
+        routes, taken = self.roads.routes, int(reach.sum())
+        kinds, columns = routes.flits.shape
+        one, n_links = columns == 1, self.flits.size
+        return Room(
+            *(np.empty(sent, np.int64) for _ in range(4)),
+            flits=routes.flits if one else np.zeros((kinds, sent), np.int64),
+            stood=np.empty((stood, 2), np.int64),
+            key=np.empty(taken, np.int64),
+            spare=np.empty(taken, np.int64),
+            sink=np.empty(taken, np.int32),
+            spare_sink=np.empty(taken, np.int32),
+            begin=np.cumsum(reach) - reach,
+            end=np.empty(routes.n_cores, np.int64),
+            clock=np.empty(routes.n_cores, np.int64),
+            links=np.zeros((n_links, 2), np.int64),
+            waiting=scratch_of(routes.net),
+        )
+
+
+def _per_part(part_way: I64, of_way: I64 | int) -> I64:
+    """Sums over the ways of every part."""
+    before = np.concatenate([[0], np.cumsum(np.broadcast_to(of_way, int(part_way[-1])))])
+    return np.diff(before[part_way]).astype(np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.accounting import tree_facts
+from compiler.audit.trees import tree_of_sink
 from compiler.program import Program
 from simulator.hot import contention as hot
 from simulator.hot.contention import Watched
@@ -33,10 +34,11 @@ def step_rows(
     kind = tree_facts(program).message
     found = [np.zeros((0, 8), np.int64)]
     for row, step in enumerate(steps):
-        own = slice(int(watched.begin[row]), int(watched.begin[row + 1]))
         begin, tokens = int(begins[row]), step - roads.senders.lag
         found.append(_updates(roads, begin, tokens, n_tokens, fired[row]))
-        found.append(_messages(program, roads, kind, begin, tokens, fired[row], watched, own))
+        left = watched.left[watched.sent[row] : watched.sent[row + 1]]
+        served = watched.served[watched.taken[row] : watched.taken[row + 1]]
+        found.append(_messages(program, roads, kind, begin, tokens, fired[row], left, served))
     return np.concatenate(found)
 
 
@@ -67,8 +69,8 @@ def _messages(
     begin: int,
     tokens: I64,
     fired: I64,
-    watched: Watched,
-    own: slice,
+    left: I64,
+    served: I64,
 ) -> I64:
     """What leaves, and what is taken in."""
     t, senders, way = program.tables, roads.senders, roads.routes.way
@@ -77,24 +79,20 @@ def _messages(
         [np.zeros(0, np.int64)]
         + [np.tile(np.arange(*senders.begin[s : s + 2]), fired[s]) for s in np.flatnonzero(fired)]
     )
-    copies = way[ways, hot.W_COPIES]
-    left = watched.left[own][np.cumsum(copies) - copies]
     tree = senders.tree[ways]
+    copies = np.bincount(tree_of_sink(t), minlength=t.tree_root.size)[tree]
     about = senders.core[sender], t.tree_task[tree], tokens[sender], kind[tree]
-    local = way[ways, hot.W_LOCAL_END] - way[ways, hot.W_LOCAL]
-    here, away = np.flatnonzero(local), np.flatnonzero(copies - local)
-    root = way[ways[away], hot.W_LINK]
-    held = roads.routes.stop[root, hot.S_HELD]
-    start = _in_turn(roads.routes.stop[root, hot.S_SERVER], left[away], held)
-    stop = watched.stop[own]
-    sink = roads.sink[stop]
+    local = (t.tree_last_local - t.tree_first_local)[tree]
+    here, away = np.flatnonzero(local), np.flatnonzero(way[ways, hot.W_TREE] >= 0)
+    held = way[ways[away], hot.W_HELD]
+    start = _in_turn(way[ways[away], hot.W_LINK], left[away], held)
+    message, sink, since, duration = served.T
     return np.concatenate([
         _rows(begin + left[here], 0, T_INJECT, *(x[here] for x in about), local[here]),
         _rows(begin + start, held, T_INJECT, *(x[away] for x in about), (copies - local)[away]),
         _rows(
-            begin + watched.served[own], watched.held[own], T_SERVE,
-            t.sink_core[sink], t.sink_task[sink], np.repeat(tokens[sender], copies),
-            kind[roads.tree[stop]], 1,
+            begin + since, duration, T_SERVE, t.sink_core[sink], t.sink_task[sink],
+            tokens[sender[message]], kind[tree[message]], 1,
         ),
     ])  # fmt: skip
 

@@ -1,12 +1,9 @@
 """The messages of a step over links and into cores, first come, first served; no event queue.
 
-All messages of a step are known when it begins, and dimension-order routes wait for each other in
-no circle. So servers (links, then cores) are taken in an order in which nothing comes back; what
-reaches one is a few sorted runs, one per server before it, and is merged. Times are those of an
-event queue ordered by (time, message), to the picosecond.
-
-A message has a number for every core that it goes to. Over links that several of its copies share
-the first of these passes, and where the way forks the others set out.
+All messages of a step are known when it begins. Each core sends its own in order over the one link
+that leads away from it; simulator.hot.noc takes them over all others. What reaches a core is a few
+sorted runs, one per link before it, and is merged. Times are those of an event queue ordered by
+(time, message), to the picosecond.
 
 A step begins at rest, so that steps are independent of each other: threads may take some each.
 """
@@ -14,41 +11,50 @@ A step begins at rest, so that steps are independent of each other: threads may 
 from typing import NamedTuple
 
 import numpy as np
+from numba import int64, uint64
 
+from simulator.hot import state as h
 from simulator.hot.jit import inner, released
+from simulator.hot.noc import DONE, Net, carry
+from simulator.hot.streams import Waiting
 
 KEY_BITS = 62
-"""Of a key: time << some bits | number of the copy in the step."""
+"""Of a key: time << some bits | number of the message in the step."""
 
 # columns of Routes.part: its core among those in use; its members; ps of each of them, of one with
 # something to do, of one that fires
 (P_CORE, P_FIRST, P_END, P_ACCESS, P_UPDATE, P_FIRE) = range(6)
-# columns of Routes.way: copies; ranges of stops where it begins: links, sinks beside the first
-# link, sinks of the same core
-(W_COPIES, W_LINK, W_LINK_END, W_SINK, W_SINK_END, W_LOCAL, W_LOCAL_END) = range(7)
-# columns of Routes.stop: its server; ps that a message holds it, and from its start until the next
-# stops have it; these (links, sinks); the number of its first copy after that of its parent's.
-# S_ON of a sink: where what its lists meet stands in `met`, less the member; else NO_LIST
-(S_SERVER, S_HELD, S_ON, S_LINK, S_LINK_END, S_SINK, S_SINK_END, S_LEAD) = range(8)
-NO_LIST = -1 << 62
+# columns of Routes.way: its tree, or -1 where no link leads away; its first link, ps that a message
+# holds it, and until the message stands behind it; flits there; its first sinks behind that link
+# and on the core itself, or -1; ps that its sums take a core
+(W_TREE, W_LINK, W_HELD, W_ON, W_FLITS, W_ROOT, W_LOCAL, W_SUMS) = range(8)
+# columns of Routes.sink: ps that a spike takes it, or AS_LONG as its sums; where what its lists
+# meet stands in `met`, less the member, or NO_LIST
+(K_HELD, K_LIST) = range(2)
+AS_LONG, NO_LIST = -1, -1 << 62
+# rows of what sinks counted: messages, ps of their cores, synapses of lists, these in `lanes`
+GOT, BUSY, MET, WAVES = range(4)
+# columns of what is watched: message, sink, ps when it was served and how long
+V_MESSAGE, V_SINK, V_SERVED, V_HELD = range(4)
 
 
 class Routes(NamedTuple):
     """Who sends, in which order, and where it goes; never written.
 
     A member of a part that fires sends one message on each of the part's ways. A way is a tree of
-    stops: links, and at its leaves sinks, which are cores.
+    links. At some of its nodes, and on the sender's own core, there are sinks, one after another.
     """
 
     part: np.ndarray  # int64[part, 6]
     part_way: np.ndarray  # int64[part + 1] its ways
-    way: np.ndarray  # int64[way, 7]
-    reach: np.ndarray  # int64[way + 1] where its servers begin in `reached`
-    reached: np.ndarray  # int64[...] servers of all its stops
-    stop: np.ndarray  # int64[stop, 8]
+    way: np.ndarray  # int64[way, 8]
+    flits: np.ndarray  # int64[kinds, way], or [kinds, 1] where all messages are alike
+    wire: np.ndarray  # as Fixed.wire
+    net: Net  # of a stop it tells the first sink
+    at: np.ndarray  # int32[sink] its core << 1; 1 more where the next sink is at another stop
+    sink: np.ndarray  # int64[sink, 2]
     met: np.ndarray  # int32[...] synapses that a message of a member meets, where they are lists
-    n_links: int  # servers that are links; then come the cores in use
-    n_cores: int
+    n_cores: int  # in use
     send: int  # ps of a core for a message
     in_series: int  # 1: a core takes in messages when its own members are done
     synop: int  # ps of a core for `lanes` synapses of a list
@@ -56,183 +62,227 @@ class Routes(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """When copies left and were served, how long, and at which stop: int64[copies of all steps];
-    none where nobody asked. `begin` int64[step + 1]: a step's copies."""
+    """What happened, step after step; none where nobody asked.
 
-    begin: np.ndarray
+    sent    int64[step + 1]: a step's messages
+    taken   int64[step + 1]: what its cores took in
+    left    int64[message]: ps when it left its core
+    served  int64[..., 4]
+    """
+
+    sent: np.ndarray
+    taken: np.ndarray
     left: np.ndarray
     served: np.ndarray
-    held: np.ndarray
-    stop: np.ndarray
+
+
+class Room(NamedTuple):
+    """Of one step at a time.
+
+    time, tree, way, member   int64[message]
+    flits       int64[kinds, message], or [kinds, 1]
+    stood       int64[..., 2]: when a message stood at a stop, and message << 32 | its first sink
+    key, spare  int64[...]; sink, spare_sink int32[...]: what reaches cores, core by core
+    begin       int64[core] where what reaches each begins; never written
+    end         int64[core] and ends
+    clock       int64[core]
+    links       as State.link
+    waiting     nothing
+    """
+
+    time: np.ndarray
+    tree: np.ndarray
+    way: np.ndarray
+    member: np.ndarray
+    flits: np.ndarray
+    stood: np.ndarray
+    key: np.ndarray
+    spare: np.ndarray
+    sink: np.ndarray
+    spare_sink: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    clock: np.ndarray
+    links: np.ndarray
+    waiting: Waiting
 
 
 @inner
-def merge(a, b, lo, mid, hi):
-    """Sorted a[lo:mid] and a[mid:hi] into b[lo:hi]."""
-    i, j = lo, mid
-    for k in range(lo, hi):
-        if j >= hi or (i < mid and a[i] < a[j]):
-            b[k] = a[i]
-            i += 1
-        else:
-            b[k] = a[j]
-            j += 1
+def merge(a, a_sink, b, b_sink, lo, mid, hi):
+    """Sorted a[lo:mid] and a[mid:hi] into b[lo:hi], equals in their order; sinks go along."""
+    i, j, k = lo, mid, lo
+    while i < mid and j < hi:
+        later = a[j] < a[i]
+        at = j if later else i
+        b[k], b_sink[k] = a[at], a_sink[at]
+        j += later
+        i += not later
+        k += 1
+    i = i if i < mid else j
+    while k < hi:
+        b[k], b_sink[k] = a[i], a_sink[i]
+        i, k = i + 1, k + 1
 
 
 @inner
-def in_order(a, b, lo, hi):
-    """Sort a[lo:hi], made of few sorted runs; b is scratch of the same length."""
-    while True:
-        runs, start = 0, lo
+def run_end(a, lo, hi):
+    """Where the sorted run that begins at lo ends."""
+    end = lo + 1
+    while end < hi and a[end - 1] <= a[end]:
+        end += 1
+    return end
+
+
+@inner
+def in_order(a, a_sink, b, b_sink, lo, hi):
+    """Sort a[lo:hi], made of few sorted runs, equals in their order; b is scratch."""
+    while run_end(a, lo, hi) < hi:
+        start = lo
         while start < hi:
-            mid = start + 1
-            while mid < hi and a[mid - 1] < a[mid]:
-                mid += 1
-            if mid == hi and runs == 0:
-                return
-            end = mid
-            if mid < hi:
-                end = mid + 1
-                while end < hi and a[end - 1] < a[end]:
-                    end += 1
-            merge(a, b, start, mid, end)
-            runs, start = runs + 1, end
+            mid = run_end(a, start, hi)
+            end = run_end(a, mid, hi) if mid < hi else hi
+            merge(a, a_sink, b, b_sink, start, mid, end)
+            start = end
         for k in range(lo, hi):
-            a[k] = b[k]
+            a[k], a_sink[k] = b[k], b_sink[k]
 
 
 @inner
-def room(f, fired, first):
-    """first[server] = where its messages begin."""
-    first[:] = 0
-    for part in range(f.part.shape[0]):
-        n = fired[part]
-        if n:
-            for w in range(f.part_way[part], f.part_way[part + 1]):
-                for at in range(f.reach[w], f.reach[w + 1]):
-                    first[f.reached[at] + 1] += n
-    for server in range(first.size - 1):
-        first[server + 1] += first[server]
-
-
-@inner
-def hand_on(f, lo, hi, copy, key, keys, filled, at):
-    """A message's copies from number `copy` on are before stops lo .. hi at a time, shifted."""
-    for stop in range(lo, hi):
-        own = copy + f.stop[stop, S_LEAD]
-        server = f.stop[stop, S_SERVER]
-        at[own] = stop
-        keys[filled[server]] = key + own
-        filled[server] += 1
-
-
-@inner
-def leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left):
-    """Every core takes its members in order; one that fires sends a message on each way. who: the
-    member of every copy, where that matters."""
-    copy = 0
+def leave(f, fires, active, fired, room, left):
+    """Every core takes its members in order; one that fires sends a message on each way. Returns
+    how many messages, how many stops they have reached, and when the last first link is free."""
+    n, stood, end = 0, 0, int64(0)
+    alike = room.flits.shape[1] == 1
     for part in range(f.part.shape[0]):
         row = f.part[part]
-        access, update, fire = row[P_ACCESS], row[P_UPDATE], row[P_FIRE]
+        core, access, update, fire = row[P_CORE], row[P_ACCESS], row[P_UPDATE], row[P_FIRE]
         if not fired[part] and not update:
-            clock[row[P_CORE]] += access * (row[P_END] - row[P_FIRST])
+            room.clock[core] += access * (row[P_END] - row[P_FIRST])
             continue
-        now = clock[row[P_CORE]]
+        now = room.clock[core]
         for j in range(row[P_FIRST], row[P_END]):
             now += access
             if update:
                 now += active[j] * update
-            if fires[j]:
-                now += fire
-                for w in range(f.part_way[part], f.part_way[part + 1]):
-                    now += f.send
-                    way, key = f.way[w], now << shift
-                    lo, hi = way[W_LOCAL], way[W_LOCAL_END]
-                    hand_on(f, lo, hi, copy, key, keys, filled, at)
-                    others = copy + hi - lo
-                    hand_on(f, way[W_SINK], way[W_SINK_END], others, key, keys, filled, at)
-                    hand_on(f, way[W_LINK], way[W_LINK_END], others, key, keys, filled, at)
-                    if left.size:
-                        left[copy] = now
-                    if f.met.size:
-                        who[copy : copy + way[W_COPIES]] = j
-                    copy += way[W_COPIES]
-        clock[row[P_CORE]] = now
+            if not fires[j]:
+                continue
+            now += fire
+            for w in range(f.part_way[part], f.part_way[part + 1]):
+                now += f.send
+                way = f.way[w]
+                room.way[n], room.member[n], room.tree[n] = w, j, way[W_TREE]
+                if left.size:
+                    left[n] = now
+                if way[W_LOCAL] >= 0:
+                    room.stood[stood, 0], room.stood[stood, 1] = now, n << 32 | way[W_LOCAL]
+                    stood += 1
+                if way[W_TREE] >= 0:
+                    link = way[W_LINK]
+                    start = max(now, room.links[link, h.FREE])
+                    room.links[link, h.FREE] = start + way[W_HELD]
+                    room.links[link, h.FLITS] += way[W_FLITS]
+                    room.time[n] = start + way[W_ON]
+                    end = max(end, start + way[W_HELD], start + way[W_ON])
+                    if way[W_ROOT] >= 0:
+                        room.stood[stood, 0] = room.time[n]
+                        room.stood[stood, 1] = n << 32 | way[W_ROOT]
+                        stood += 1
+                else:
+                    room.time[n] = now
+                if not alike:
+                    for kind in range(f.flits.shape[0]):
+                        room.flits[kind, n] = f.flits[kind, w]
+                n += 1
+        room.clock[core] = now
+    return n, stood, end
 
 
 @inner
-def step(
-    f, fires, active, fired, shift, first, filled, clock, keys, scratch, at, who, passed, met, left,
-    served, held, ended,
-):  # fmt: skip
-    """When the last member and the last message of a step are done; -1 where it lasts longer than
-    keys can tell."""
-    mask, longest = (np.int64(1) << shift) - 1, np.int64(1) << (KEY_BITS - shift)
-    room(f, fired, first)
-    for server in range(first.size):
-        filled[server] = first[server]
-    clock[:] = 0
-    leave(f, fires, active, fired, shift, clock, keys, filled, at, who, left)
-    end = np.int64(0)
-    for core in range(clock.size):
-        end = max(end, clock[core])
-    for server in range(first.size - 1):
-        lo, hi = first[server], filled[server]
-        if lo == hi:
-            continue
-        in_order(keys, scratch, lo, hi)
-        free = np.int64(0)
-        if f.in_series and server >= f.n_links:
-            free = clock[server - f.n_links]
-        for k in range(lo, hi):
-            copy = keys[k] & mask
-            stop = f.stop[at[copy]]
-            passed[at[copy]] += 1
-            start = max(keys[k] >> shift, free)
-            free = start + stop[S_HELD]
-            if server >= f.n_links and stop[S_ON] != NO_LIST:
-                n = f.met[stop[S_ON] + who[copy]]
-                free += (n + f.lanes - 1) // f.lanes * f.synop
-                met[0, at[copy]] += n
-                met[1, at[copy]] += (n + f.lanes - 1) // f.lanes
-            if server < f.n_links:
-                key = (start + stop[S_ON]) << shift
-                hand_on(f, stop[S_SINK], stop[S_SINK_END], copy, key, keys, filled, at)
-                hand_on(f, stop[S_LINK], stop[S_LINK_END], copy, key, keys, filled, at)
-            elif served.size:
-                served[copy], held[copy], ended[copy] = start, free - start, at[copy]
-        end = max(end, free)
-        if end >= longest:
-            return -1
-    return end
+def by_core(f, stood, shift, room):
+    """What stood at stops reaches the cores there: room.key and room.sink, core by core."""
+    end = room.end
+    for core in range(end.size):
+        end[core] = room.begin[core]
+    for k in range(stood.shape[0]):
+        what = uint64(stood[k, 1])
+        key, sink = stood[k, 0] << shift | int64(what >> uint64(32)), what & uint64(0xFFFFFFFF)
+        while True:
+            at = f.at[sink]
+            place = uint64(end[at >> 1])
+            room.key[place], room.sink[place] = key, sink
+            end[at >> 1] = place + uint64(1)
+            if at & 1:
+                break
+            sink += uint64(1)
+
+
+@inner
+def take_in(f, core, shift, room, counted, served):
+    """A core takes in what has reached it, in order: when it is done with that. served: a row for
+    each, or none."""
+    lo, hi = room.begin[core], room.end[core]
+    in_order(room.key, room.sink, room.spare, room.spare_sink, lo, hi)
+    mask = (int64(1) << shift) - 1
+    free = room.clock[core] if f.in_series else int64(0)
+    for k in range(lo, hi):
+        message, sink = room.key[k] & mask, room.sink[k]
+        start = max(room.key[k] >> shift, free)
+        held, lists = f.sink[sink, K_HELD], f.sink[sink, K_LIST]
+        if held == AS_LONG:
+            held = f.way[room.way[message], W_SUMS]
+        if lists != NO_LIST:
+            n = f.met[lists + room.member[message]]
+            waves = (n + f.lanes - 1) // f.lanes
+            held += waves * f.synop
+            counted[sink, MET] += n
+            counted[sink, WAVES] += waves
+        counted[sink, GOT] += 1
+        counted[sink, BUSY] += held
+        free = start + held
+        if served.size:
+            row = served[k - lo]
+            row[V_MESSAGE], row[V_SINK], row[V_SERVED], row[V_HELD] = message, sink, start, held
+    return free
 
 
 @released
-def step_ends(f, steps, fires, active, fired, shift, n_stops, n_copies, ends, passed, met, watched):
+def step_ends(f, steps, fires, active, fired, shift, room, ends, counted, watched):
     """When the last member and the last message of each step are done: ends int64[step], or -1
     where a step lasts longer than keys can tell.
 
     steps           those to take, int64[...]
     fires, active   uint8[step, member]; active: who has something to do, any row where that is free
     fired           int64[step, part] how many fire
-    shift           bits that tell the copies of a step apart
-    n_stops, n_copies   of the step with most: stops that copies pass, and copies
-    passed          int64[stop], counts messages
-    met             int64[2, stop], counts synapses of lists that they meet, and how many times as
-                    many as a core has lanes
+    shift           bits that tell the messages of a step apart
+    room            for the step with most; room.links[:, FLITS] counts
+    counted         int64[sink, 4], counts
     """
-    n_servers = f.n_links + f.n_cores
-    first, filled = np.empty(n_servers + 1, np.int64), np.empty(n_servers + 1, np.int64)
-    clock, at = np.empty(f.n_cores, np.int64), np.empty(n_copies, np.int64)
-    who = np.empty(n_copies if f.met.size else 0, np.int64)
-    keys, scratch = np.empty(n_stops, np.int64), np.empty(n_stops, np.int64)
+    longest = int64(1) << (KEY_BITS - shift)
     for t in steps:
-        lo = hi = 0
-        if watched.begin.size:
-            lo, hi = watched.begin[t], watched.begin[t + 1]
-        left, served, ended = watched.left[lo:hi], watched.served[lo:hi], watched.stop[lo:hi]
-        held = watched.held[lo:hi]
-        ends[t] = step(
-            f, fires[t], active[t % active.shape[0]], fired[t], shift, first, filled, clock,
-            keys, scratch, at, who, passed, met, left, served, held, ended,
+        left, served = watched.left, watched.served
+        if watched.sent.size:
+            left = left[watched.sent[t] : watched.sent[t + 1]]
+            served = served[watched.taken[t] : watched.taken[t + 1]]
+        room.clock[:] = 0
+        room.links[:, h.FREE] = 0
+        n, stood, end = leave(f, fires[t], active[t % active.shape[0]], fired[t], room, left)
+        status, quiet, _ = carry(
+            f.net, f.wire, room.time[:n], room.tree[:n], room.flits, room.links, room.waiting,
+            room.stood[stood:],
         )  # fmt: skip
+        ends[t] = -1
+        end = max(end, quiet)
+        for core in range(f.n_cores):
+            end = max(end, room.clock[core])
+        if status != DONE or end >= longest:
+            continue
+        for k in range(n):
+            if room.tree[k] >= 0:
+                stood += f.net.tree_stops[room.tree[k]]
+        by_core(f, room.stood[:stood], shift, room)
+        for core in range(f.n_cores):
+            end = max(end, take_in(f, core, shift, room, counted, served))
+            if served.size:
+                served = served[room.end[core] - room.begin[core] :]
+        if end < longest:
+            ends[t] = end

@@ -52,8 +52,8 @@ class Net(NamedTuple):
                 just one child
     straight    a way is `straight` times the links that go straight on, plus the node behind them
     tree_first  int64[trees + 1]: a tree's rows of branch
-    stop        int32[nodes]: its number among the program's nodes if it is a stop, or -1
-    tree_stops  int64[trees]: how many of its nodes below the root are
+    stop        int32[nodes]: what is told when a message stands there, or -1: nothing
+    tree_stops  int64[trees]: nodes below its root where something is
     place_edge  int64[places + 1]: edges that begin at a place; on the first one goes straight on
     edge_place  int64[edges]: place that an edge leads to
     place_link  int64[places]
@@ -287,7 +287,7 @@ def carry(net, wire, time, tree, flits, links, waiting, stood):
     wire      as Fixed.wire
     time      int64[rows]: when a message stands at its root; those over one link rise
     tree      int64[rows]: its tree, or -1 where it has no links
-    flits     int64[kinds, rows], or [kinds, 1] where all messages are alike
+    flits     int64[kinds, rows or more], or [kinds, 1] where all messages are alike
     links     as State.link, changed
     waiting   nothing, before and after
     stood     none, or int64[stops of all messages, 2], filled link by link: when a message stood

@@ -33,7 +33,7 @@ def replayed(link, parent, tree, stops, sent):
     heapq.heapify(events)
     while events:
         time, i, at = heapq.heappop(events)
-        if stops[at]:
+        if stops[at] >= 0:
             stood[i << 32 | at] = time
         for child in children.get(at, ()):
             start = max(time, free.get(link[child], 0))

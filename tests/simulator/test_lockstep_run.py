@@ -16,6 +16,7 @@ from hw_models.errors import BadInput, Bug, DoesNotFit, Usage
 from simulator import lockstep, lockstep_run, step_time
 from simulator.api import simulate
 from simulator.counters import snapshot
+from simulator.hot.contention import GOT
 from simulator.hot.state import T_FIRE, T_INJECT, T_SERVE
 from simulator.lockstep_run import LockstepRun, run_lockstep
 from simulator.run_folder import read_run
@@ -95,7 +96,7 @@ def test_times_links_and_cores_are_those_of_one_queue_for_all(case):
         for link, n in step.flits.items():
             flits[link] += n
     assert [run.found.logits_ps[s] for s in range(len(spikes))] == ends[lags[-1] :]
-    np.testing.assert_array_equal(run.flits(), flits)
+    np.testing.assert_array_equal(run.contention.flits, flits)
     trace = np.concatenate(rows)
     found = trace[trace[:, 2] == T_SERVE][:, [0, 1, 3, 4, 6]]
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, np.array(served).tolist()))
@@ -197,7 +198,8 @@ def test_a_lost_message_is_found(path, monkeypatch):
 
     def lossy(*about, **more):
         found = original(*about, **more)
-        run.contention.passed[run.contention.passed.argmax()] -= 1
+        got = run.contention.counted[:, GOT]
+        got[got.argmax()] -= 1
         return found
 
     monkeypatch.setattr(type(run.contention), "ends_ps", lambda _, *a, **m: lossy(*a, **m))
@@ -220,8 +222,8 @@ def test_a_step_that_lasts_for_weeks_is_refused(path):
         ("raster", lambda x: x[1:]),
         ("raster", lambda x: x[:, 1:]),
         ("raster", lambda x: x.astype(np.int64)),
-        ("passed", lambda x: x - 1),
-        ("passed", lambda x: x[:-1]),
+        ("counted", lambda x: x - 1),
+        ("flits", lambda x: x[:-1]),
         ("v", lambda x: x[None]),
         ("fired", lambda x: 7),
         ("started", lambda x: x + 1),

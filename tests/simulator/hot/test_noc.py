@@ -119,7 +119,7 @@ def test_times_links_and_the_end_are_the_event_queues(seed, rows, grid, wire):
     np.testing.assert_array_equal(links, before)  # written by the queue meanwhile
     assert quiet == wanted_quiet
     assert {what: ps for ps, what in stood.tolist()} == {
-        i << 32 | node: ps
+        i << 32 | int(network()[0].node_first_sink[node]): ps
         for (i, node), ps in wanted.items()
         if node in stops_of_tree(trees[i])
     }
@@ -139,7 +139,7 @@ def test_a_fork_to_many_links_finds_room():
     forks, rows, kinds = 40, 300, np.zeros(42, np.int8)
     link = np.arange(forks + 2)
     parent = np.array([-1, 0] + [1] * forks)
-    net = streams(link, parent, np.zeros_like(link), 1, link > 1, kinds)
+    net = streams(link, parent, np.zeros_like(link), 1, np.where(link > 1, link, -1), kinds)
     messages = np.zeros((1, h.N_MESSAGE), np.int64)
     messages[0, [h.M_BITS, h.M_TIMES]] = 60, 1
     wave = np.zeros((rows, h.N_WAVE), np.int64)
