@@ -13,6 +13,7 @@ block each, and no result depends on how many there are.
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from simulator.hot.jit import entry, inner, released
 
@@ -107,55 +108,86 @@ def integrate_list(f, block, spikes, n_spikes, fed, total):
             fed[j] = 1
 
 
-@inner
+@njit(inline="always")
+def of_block(table, first, n):
+    """Contiguous, so that what follows works on several neurons at once."""
+    return table[first : first + n]
+
+
+@njit(inline="always")
+def nearest(x):
+    """np.rint of a float64 below 2**51, without a call for each."""
+    return (x + 1.5 * 2.0**52) - 1.5 * 2.0**52
+
+
+@njit(inline="always")
 def decayed(x, decay):
-    """Rounded towards zero; float32 in, int64 out."""
-    kept = abs(np.int64(x)) * (4096 - np.int64(decay)) >> 12
-    return kept if x >= 0 else -kept
+    """Rounded towards zero. In float64, where products of integers below 2**36 are exact."""
+    exact = np.float64(x) * (4096.0 - np.float64(decay)) * 2.0**-12
+    kept = nearest(abs(exact))
+    kept = kept - 1.0 if kept > abs(exact) else kept
+    return kept if exact >= 0.0 else -kept
 
 
 @inner
-def update_loihi(p, drive, j, v, i):
-    """kernels.loihi, one neuron; whether it fires."""
-    u = decayed(i[j], p[DU, j] + 1) + (np.int64(np.rint(drive)) << 6)
-    if u > LIMIT:
-        u -= 2 * LIMIT
-    elif u <= -LIMIT:
-        u += 2 * LIMIT
-    now = decayed(v[j], p[DV, j]) + u + np.int64(p[V_BIAS, j])
-    now = min(max(now, 1 - LIMIT), LIMIT - 1)
-    fires = now > np.int64(p[VTH, j]) << 6
-    i[j], v[j] = np.float32(u), np.float32(0 if fires else now)
-    return fires
-
-
-@inner
-def update(f, block, total, v, i, fired):
-    """One step of a block's neurons; fired uint8[n], or the membranes stay in v."""
-    n, first, kind = block[B_POST], block[B_NEURON], block[B_KIND]
-    scale, bias = f.scale[first : first + n], f.bias[first : first + n]
-    p = f.parameter[:, first : first + n]
-    v, i = v[first : first + n], i[first : first + n]
+def update_loihi(parameter, first, drive, v, i, fired):
+    """kernels.loihi, one step of a block's neurons: several short loops, which compilers turn into
+    vector code."""
+    n = fired.size
+    du, dv = of_block(parameter[DU], first, n), of_block(parameter[DV], first, n)
+    bias, vth = of_block(parameter[V_BIAS], first, n), of_block(parameter[VTH], first, n)
     for j in range(n):
-        drive = np.float32(scale[j] * np.float64(total[j]) * 2.0**-15) + bias[j]
-        if kind & LOIHI:
-            fired[j] = update_loihi(p, drive, j, v, i)
-            continue
-        if kind & SYNAPSE:
-            i[j] = i[j] + p[A_SYN, j] * (p[W_IN, j] * drive - i[j])
-            drive = i[j]
-        if kind & LEAK:
-            v[j] = v[j] + p[A_MEM, j] * ((p[V_LEAK, j] - v[j]) + p[R, j] * drive)
-        elif kind & MEMBRANE:
-            v[j] = v[j] + p[R, j] * drive
-        else:
-            v[j] = drive
+        u = decayed(i[j], du[j] + np.float32(1)) + nearest(np.float64(drive[j])) * 64.0
+        u = u - 2.0 * LIMIT if u > LIMIT else u
+        u = u + 2.0 * LIMIT if u <= -LIMIT else u
+        i[j] = np.float32(u + 0.0)  # no negative zero
+    for j in range(n):
+        now = decayed(v[j], dv[j]) + np.float64(i[j]) + np.float64(bias[j])
+        now = now if now < LIMIT else LIMIT - 1.0
+        v[j] = np.float32(now if now > -LIMIT else 1.0 - LIMIT)
+    for j in range(n):
+        fired[j] = v[j] > vth[j] * np.float32(64)
+    for j in range(n):
+        v[j] = np.float32(0) if fired[j] else v[j]
+
+
+@inner
+def update(f, block, total, v, i, fired, drive):
+    """One step of a block's neurons; fired uint8[n], or the membranes stay in v; drive: scratch."""
+    n, first, kind = block[B_POST], block[B_NEURON], block[B_KIND]
+    scale, bias = of_block(f.scale, first, n), of_block(f.bias, first, n)
+    v, i = of_block(v, first, n), of_block(i, first, n)
+    for j in range(n):
+        drive[j] = np.float32(scale[j] * np.float64(total[j]) * 2.0**-15) + bias[j]
+    if kind & LOIHI:
+        update_loihi(f.parameter, first, drive, v, i, fired)
+        return
+    if kind & SYNAPSE:
+        a_syn = of_block(f.parameter[A_SYN], first, n)
+        w_in = of_block(f.parameter[W_IN], first, n)
+        for j in range(n):
+            i[j] = i[j] + a_syn[j] * (w_in[j] * drive[j] - i[j])
+        drive = i
+    r = of_block(f.parameter[R], first, n)
+    if kind & LEAK:
+        a_mem = of_block(f.parameter[A_MEM], first, n)
+        v_leak = of_block(f.parameter[V_LEAK], first, n)
+        for j in range(n):
+            v[j] = v[j] + a_mem[j] * ((v_leak[j] - v[j]) + r[j] * drive[j])
+    elif kind & MEMBRANE:
+        for j in range(n):
+            v[j] = v[j] + r[j] * drive[j]
+    else:
+        for j in range(n):
+            v[j] = drive[j]
     if kind & FIRES:
+        threshold = of_block(f.parameter[V_THRESHOLD], first, n)
         for j in range(n):
-            fired[j] = v[j] > p[V_THRESHOLD, j]
+            fired[j] = v[j] > threshold[j]
     if kind & RESETS:
+        reset = of_block(f.parameter[V_RESET], first, n)
         for j in range(n):
-            v[j] = p[V_RESET, j] if fired[j] else v[j]
+            v[j] = reset[j] if fired[j] else v[j]
 
 
 @inner
@@ -170,17 +202,33 @@ def listed(fired, spikes):
 
 @inner
 def find_active(f, block, fed, v, i, active):
-    """Neurons with an input, a bias or a state before the step: uint8[neuron].
+    """Neurons with an input, a bias or a state before the step: uint8, of the block's.
 
     fed: uint8, of every one of them, or one entry for all
     """
-    first, kind = block[B_NEURON], block[B_KIND]
-    for j in range(first, first + block[B_POST]):
-        held = (kind & MEMBRANE and v[j] != 0) or (kind & SYNAPSE and i[j] != 0)
-        if kind & LOIHI:
-            left = decayed(i[j], f.parameter[DU, j] + 1)
-            held = v[j] != 0 or left != 0 or f.parameter[V_BIAS, j] != 0
-        active[j] = fed[j - first if fed.size > 1 else 0] or held or f.bias[j] != 0
+    n, first, kind = active.size, block[B_NEURON], block[B_KIND]
+    bias, v, i = of_block(f.bias, first, n), of_block(v, first, n), of_block(i, first, n)
+    for j in range(n):
+        active[j] = bias[j] != 0
+    if fed.size > 1:
+        for j in range(n):
+            active[j] |= fed[j]
+    elif fed[0]:
+        for j in range(n):
+            active[j] = 1
+    if kind & (MEMBRANE | LOIHI):
+        for j in range(n):
+            active[j] |= v[j] != 0
+    if kind & SYNAPSE:
+        for j in range(n):
+            active[j] |= i[j] != 0
+    if kind & LOIHI:
+        du = of_block(f.parameter[DU], first, n)
+        for j in range(n):
+            active[j] |= decayed(i[j], du[j] + np.float32(1)) != 0.0
+        bias = of_block(f.parameter[V_BIAS], first, n)
+        for j in range(n):
+            active[j] |= bias[j] != 0
 
 
 @entry
@@ -215,6 +263,7 @@ def run_block(f, b, v, i, raster, active, outputs, spikes, n_spikes, totals):
     block = f.block[b]
     first, out = block[B_NEURON], block[B_OUTPUT]
     end, sums = first + block[B_POST], np.empty(block[B_POST], np.int16)
+    drive = np.empty(block[B_POST], np.float32)
     fed = np.empty(block[B_POST] if block[B_LIST] >= 0 else 1, np.uint8)
     for t in range(raster.shape[0]):
         total = totals[t % totals.shape[0], first:end]
@@ -224,8 +273,8 @@ def run_block(f, b, v, i, raster, active, outputs, spikes, n_spikes, totals):
             integrate(f, block, spikes[t], n_spikes[t], sums, total)
             fed[0] = n_spikes[t] > 0
         if active.shape[0]:
-            find_active(f, block, fed, v, i, active[t])
-        update(f, block, total, v, i, raster[t, first:end])
+            find_active(f, block, fed, v, i, active[t, first:end])
+        update(f, block, total, v, i, raster[t, first:end], drive)
         if out >= 0:
             for j in range(end - first):
                 outputs[t, out + j] = v[first + j]
