@@ -145,7 +145,9 @@ def arrivals(trees: Trees, of: Traffic) -> tuple[I64, I64]:
     """(arrivals at cores as `carry` tells them, links' state): the work that is measured."""
     links, stood = np.zeros((trees.n_links, 2), np.int64), np.empty((of.deliveries, 2), np.int64)
     scratch = scratch_of(trees.net)
-    status, _, crossings = carry(trees.net, WIRE, of.time, of.tree, ONE_FLIT, links, scratch, stood)
-    if status or crossings != of.crossings:
+    status, _, crossings, n = carry(
+        trees.net, WIRE, of.time, of.tree, ONE_FLIT, links, scratch, stood
+    )
+    if status or crossings != of.crossings or n != of.deliveries:
         raise ValueError(f"status {status}, {crossings} of {of.crossings} links crossed")
     return stood, links

@@ -39,6 +39,7 @@ def met_of(program: Program) -> Met:
     sinks = np.flatnonzero(listed[t.sink_task] & (spikes[tree] > 0))
     if not sinks.size:
         return Met(base, np.zeros(0, np.int32))
+    sinks = sinks[np.argsort(t.sink_core[sinks], kind="stable")]  # as a core looks them up
     size = n[tree[sinks]]
     begins = np.cumsum(size) - size
     found = np.zeros(int(size.sum()), np.int32)

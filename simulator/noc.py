@@ -155,7 +155,7 @@ def carry_wave(net: Net, scratch: Waiting, fixed: Fixed, state: State) -> State:
         wave[:, h.W_MESSAGE, None], [h.M_TREE, h.M_BITS, h.M_TIMES]
     ].T.copy()
     tree[wave[:, h.W_NODE] < 0] = -1
-    status, quiet, crossings = carry(
+    status, quiet, crossings, _ = carry(
         net, fixed.wire, wave[:, h.W_TIME].copy(), tree, flits_of(fixed.wire, bits, times),
         state.link, scratch, _NOT_WANTED,
     )  # fmt: skip

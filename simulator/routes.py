@@ -25,6 +25,7 @@ class Roads:
     """Routes, and what their rows stand for.
 
     core     int64[...] the cores in use, by their number
+    sink     int64[sink] that the numbered ones are, of the program
     links    int64[way] that a message crosses
     reached  int64[part, core] deliveries where a member fires, sparse
     """
@@ -32,6 +33,7 @@ class Roads:
     routes: Routes
     senders: Senders
     core: I64
+    sink: I64
     links: I64
     reached: sparse.csr_array
 
@@ -45,17 +47,18 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     if net is None:
         raise Bug("links that wait for each other in a circle", where=program.graph.model)
     cores = np.unique(np.concatenate([t.sink_core.astype(np.int64), senders.core]))
-    flits = _flits(program, senders)
-    alike = flits[:, :1] if (flits == flits[:, :1]).all() else flits
-    at, sink = _sinks(lockstep, costs, cores)
+    order = np.argsort(t.sink_core, kind="stable")
+    at, sink = _sinks(lockstep, costs, cores, order)
     wire = np.array(
         [[program.chip.links[kind].flit_bits, *_link_ps(costs, kind)] for kind in LINKS], np.int64
     )
+    way, kind, flits = _ways(program, costs, senders, wire)
     routes = Routes(
         part=part_table(senders, costs, cores),
         part_way=senders.begin,
-        way=_ways(program, costs, senders, flits, wire),
-        flits=np.ascontiguousarray(alike),
+        way=way,
+        kind=kind,
+        flits=flits,
         wire=wire,
         net=net,
         at=at,
@@ -69,7 +72,7 @@ def roads_of(lockstep: Lockstep, costs: StepCosts) -> Roads:
     )
     links = np.bincount(tree_of_node(t, parent_of_node(t)), minlength=t.tree_root.size)
     reached = _reached(program, senders, cores)
-    return Roads(routes, senders, cores, links[senders.tree], reached)
+    return Roads(routes, senders, cores, order, links[senders.tree], reached)
 
 
 def _link_ps(costs: StepCosts, kind: str) -> tuple[int, int]:
@@ -77,8 +80,8 @@ def _link_ps(costs: StepCosts, kind: str) -> tuple[int, int]:
     return (costs.held.get(kind, 0), costs.hop[kind]) if kind in costs.hop else (0, 0)
 
 
-def _flits(program: Program, senders: Senders) -> I64:
-    """int64[kind of link, way] of a message."""
+def _bits(program: Program, senders: Senders) -> I64:
+    """int64[way] of a message."""
     t, formats = program.tables, program.chip.formats
     codes = np.full(t.tree_root.size, SPIKE)
     codes[t.emit_tree] = t.emit_class
@@ -92,33 +95,45 @@ def _flits(program: Program, senders: Senders) -> I64:
         (VALUE, senders.values * formats["value"].payload_bits),
     ):
         bits[kind == code] = formats[MESSAGES[code]].header_bits + each[kind == code]
-    width = np.array([program.chip.links[name].flit_bits for name in LINKS], np.int64)
-    return -(-bits // width[:, None])
+    return bits
 
 
-def _ways(program: Program, costs: StepCosts, senders: Senders, flits: I64, wire: I64) -> I64:
-    """Routes.way."""
+def _ways(
+    program: Program, costs: StepCosts, senders: Senders, wire: I64
+) -> tuple[NDArray[np.int32], I64, I64]:
+    """Routes.way, kind and flits."""
     t = program.tables
-    table = np.zeros((senders.tree.size, 8), np.int64)
-    root = t.tree_root[senders.tree].astype(np.int64)
+    root = t.tree_root[senders.tree]
     away = np.flatnonzero(root >= 0)
-    table[:, hot.W_TREE] = np.where(root >= 0, senders.tree, -1)
-    link = t.node_link[root[away]]
-    kind = t.link_kind[link]
-    sent, (held, hop) = flits[kind, away], wire[kind, 1:].T
-    table[away, hot.W_LINK], table[away, hot.W_FLITS] = link, sent
-    table[away, hot.W_HELD] = sent * held
-    table[away, hot.W_ON] = hop + (sent - 1) * held
-    sinks = np.zeros(root.size, np.int64)
-    sinks[away] = t.node_last_sink[root[away]] - t.node_first_sink[root[away]]
-    table[:, hot.W_ROOT] = np.where(sinks > 0, t.node_first_sink[np.maximum(root, 0)], -1)
-    first, last = t.tree_first_local[senders.tree], t.tree_last_local[senders.tree]
-    table[:, hot.W_LOCAL] = np.where(first < last, first, -1)
-    table[:, hot.W_SUMS] = senders.values * costs.partial
-    return table
+    link, first_sink, n_sinks = (np.zeros(root.size, np.int64) for _ in range(3))
+    link[away] = t.node_link[root[away]]
+    first_sink[away] = t.node_first_sink[root[away]]
+    n_sinks[away] = t.node_last_sink[root[away]] - first_sink[away]
+    # messages that are as long, over first links that are alike, are of one kind
+    about = _bits(program, senders), np.maximum(t.link_kind[link], 0), senders.values
+    (bits, first, values), kind = np.unique(np.stack(about), axis=1, return_inverse=True)
+    flits = -(-bits // wire[:, :1])
+    sent, (held, hop) = flits[first, np.arange(first.size)], wire[first, 1:].T
+    costly = sent * held, hop + (sent - 1) * held, sent, values * costs.partial
+    local = t.tree_last_local[senders.tree] - t.tree_first_local[senders.tree]
+    way = np.stack([
+        np.where(root >= 0, senders.tree, -1),
+        link,
+        np.where(n_sinks > 0, first_sink, -1),
+        np.where(local > 0, t.tree_first_local[senders.tree], -1),
+        kind.ravel(),
+    ], axis=1)  # fmt: skip
+    alike = (flits == flits[:, :1]).all()
+    return (
+        way.astype(np.int32),
+        np.stack(costly, axis=1),
+        np.ascontiguousarray(flits[:, :1] if alike else flits),
+    )
 
 
-def _sinks(lockstep: Lockstep, costs: StepCosts, cores: I64) -> tuple[NDArray[np.int32], I64]:
+def _sinks(
+    lockstep: Lockstep, costs: StepCosts, cores: I64, order: I64
+) -> tuple[NDArray[np.int32], I64]:
     """Routes.at and sink."""
     t, lists = lockstep.program.tables, lockstep.met.base
     kind = t.task_kind[t.sink_task]
@@ -128,13 +143,15 @@ def _sinks(lockstep: Lockstep, costs: StepCosts, cores: I64) -> tuple[NDArray[np
     sink[:, hot.K_HELD] = np.where(kind == TILE, spike, hot.AS_LONG)
     sink[kind == HOST, hot.K_HELD] = 0
     sink[:, hot.K_LIST] = lists
-    at = np.searchsorted(cores, t.sink_core) << 1
+    at = np.empty((kind.size, 2), np.int32)
+    at[:, 0] = np.searchsorted(cores, t.sink_core) << 1
+    at[order, 1] = np.arange(kind.size)
     for first, last in (
         (t.node_first_sink, t.node_last_sink),
         (t.tree_first_local, t.tree_last_local),
     ):
-        at[last[first < last] - 1] |= 1
-    return at.astype(np.int32), sink
+        at[last[first < last] - 1, 0] |= 1
+    return at, sink[order]
 
 
 def _reached(program: Program, senders: Senders, cores: I64) -> sparse.csr_array:

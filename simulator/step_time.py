@@ -214,22 +214,20 @@ class Contention:
             watched = Watched(*begins, np.zeros(int(sent.sum()), np.int64), rows)
         ends, parts = np.empty(len(fires), np.int64), max(1, min(PARTS, len(fires)))
         rooms: list[Room] = []  # those that no thread is using
-        counted = np.zeros((parts, *self.counted.shape), np.int64)
         most = int(sent.max(initial=0)), int(stood.max(initial=0)), reach.max(0, initial=0)
 
         def work(part: int) -> None:
             room = rooms.pop() if rooms else self._room(*most)
             step_ends(
                 routes, np.arange(part, len(fires), parts), fires,
-                fires[:1] if active is None else active, fired, shift, room, ends,
-                counted[part], watched,
+                fires[:1] if active is None else active, fired, shift, room, ends, watched,
             )  # fmt: skip
             rooms.append(room)
 
         crossings = int((fired @ _per_part(routes.part_way, self.roads.links)).sum())
         self.lockstep.helpers.share(work, parts, crossings + int(taken.sum()) >= WORTH)
         self.flits += sum(room.links[:, FLITS] for room in rooms)
-        self.counted += counted.sum(0)
+        self.counted[self.roads.sink] += sum(room.counted for room in rooms)
         if (ends < 0).any():
             step, longest = int((ends < 0).argmax()), 1 << (KEY_BITS - shift)
             raise DoesNotFit(
@@ -262,8 +260,9 @@ class Contention:
             begin=np.cumsum(reach) - reach,
             end=np.empty(routes.n_cores, np.int64),
             clock=np.empty(routes.n_cores, np.int64),
-            links=np.zeros((n_links, 2), np.int64),
             waiting=scratch_of(routes.net),
+            links=np.zeros((n_links, 2), np.int64),
+            counted=np.zeros_like(self.counted),
         )
 
 

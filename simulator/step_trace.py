@@ -74,6 +74,7 @@ def _messages(
 ) -> I64:
     """What leaves, and what is taken in."""
     t, senders, way = program.tables, roads.senders, roads.routes.way
+    held = roads.routes.kind[way[:, hot.W_KIND], hot.M_HELD]
     sender = np.repeat(np.arange(fired.size), fired * np.diff(senders.begin))
     ways = np.concatenate(
         [np.zeros(0, np.int64)]
@@ -84,9 +85,10 @@ def _messages(
     about = senders.core[sender], t.tree_task[tree], tokens[sender], kind[tree]
     local = (t.tree_last_local - t.tree_first_local)[tree]
     here, away = np.flatnonzero(local), np.flatnonzero(way[ways, hot.W_TREE] >= 0)
-    held = way[ways[away], hot.W_HELD]
+    held = held[ways[away]]
     start = _in_turn(way[ways[away], hot.W_LINK], left[away], held)
-    message, sink, since, duration = served.T
+    message, number, since, duration = served.T
+    sink = roads.sink[number]
     return np.concatenate([
         _rows(begin + left[here], 0, T_INJECT, *(x[here] for x in about), local[here]),
         _rows(begin + start, held, T_INJECT, *(x[away] for x in about), (copies - local)[away]),

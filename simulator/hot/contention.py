@@ -24,10 +24,12 @@ KEY_BITS = 62
 # columns of Routes.part: its core among those in use; its members; ps of each of them, of one with
 # something to do, of one that fires
 (P_CORE, P_FIRST, P_END, P_ACCESS, P_UPDATE, P_FIRE) = range(6)
-# columns of Routes.way: its tree, or -1 where no link leads away; its first link, ps that a message
-# holds it, and until the message stands behind it; flits there; its first sinks behind that link
-# and on the core itself, or -1; ps that its sums take a core
-(W_TREE, W_LINK, W_HELD, W_ON, W_FLITS, W_ROOT, W_LOCAL, W_SUMS) = range(8)
+# columns of Routes.way: its tree, or -1 where no link leads away; its first link; its first sinks
+# behind that and on the core itself, or -1; the kind of its messages
+(W_TREE, W_LINK, W_ROOT, W_LOCAL, W_KIND) = range(5)
+# columns of Routes.kind: ps that one holds its first link, and until it stands behind it; flits
+# there; ps that its sums take a core
+(M_HELD, M_ON, M_FLITS, M_SUMS) = range(4)
 # columns of Routes.sink: ps that a spike takes it, or AS_LONG as its sums; where what its lists
 # meet stands in `met`, less the member, or NO_LIST
 (K_HELD, K_LIST) = range(2)
@@ -47,12 +49,14 @@ class Routes(NamedTuple):
 
     part: np.ndarray  # int64[part, 6]
     part_way: np.ndarray  # int64[part + 1] its ways
-    way: np.ndarray  # int64[way, 8]
-    flits: np.ndarray  # int64[kinds, way], or [kinds, 1] where all messages are alike
+    way: np.ndarray  # int32[way, 5]
+    kind: np.ndarray  # int64[kind of message, 4]
+    flits: np.ndarray  # int64[kind of link, kind of message], or [..., 1] where all are alike
     wire: np.ndarray  # as Fixed.wire
     net: Net  # of a stop it tells the first sink
-    at: np.ndarray  # int32[sink] its core << 1; 1 more where the next sink is at another stop
-    sink: np.ndarray  # int64[sink, 2]
+    at: np.ndarray  # int32[sink, 2] its core << 1, 1 more where the next sink is at another stop;
+    # its number where a core's sinks lie together
+    sink: np.ndarray  # int64[sink, 2], so numbered, as are those told of
     met: np.ndarray  # int32[...] synapses that a message of a member meets, where they are lists
     n_cores: int  # in use
     send: int  # ps of a core for a message
@@ -86,8 +90,9 @@ class Room(NamedTuple):
     begin       int64[core] where what reaches each begins; never written
     end         int64[core] and ends
     clock       int64[core]
-    links       as State.link
     waiting     nothing
+    links       as State.link; of all steps: FLITS
+    counted     int64[sink, 4] of all steps
     """
 
     time: np.ndarray
@@ -103,25 +108,28 @@ class Room(NamedTuple):
     begin: np.ndarray
     end: np.ndarray
     clock: np.ndarray
-    links: np.ndarray
     waiting: Waiting
+    links: np.ndarray
+    counted: np.ndarray
 
 
 @inner
 def merge(a, a_sink, b, b_sink, lo, mid, hi):
-    """Sorted a[lo:mid] and a[mid:hi] into b[lo:hi], equals in their order; sinks go along."""
-    i, j, k = lo, mid, lo
+    """Sorted a[lo:mid] and a[mid:hi] into b[lo:hi], equals in their order; sinks go along.
+
+    Neither may be empty. Which comes next is no branch: nobody could foretell it.
+    """
+    i, j, k, mid, hi = uint64(lo), uint64(mid), uint64(lo), uint64(mid), uint64(hi)
+    one, other = a[i], a[j]
     while i < mid and j < hi:
-        later = a[j] < a[i]
-        at = j if later else i
-        b[k], b_sink[k] = a[at], a_sink[at]
-        j += later
-        i += not later
-        k += 1
+        later = other < one
+        b[k], b_sink[k] = other if later else one, a_sink[j if later else i]
+        i, j, k = i + uint64(not later), j + uint64(later), k + uint64(1)
+        one, other = a[i], a[min(j, hi - uint64(1))]
     i = i if i < mid else j
     while k < hi:
         b[k], b_sink[k] = a[i], a_sink[i]
-        i, k = i + 1, k + 1
+        i, k = i + uint64(1), k + uint64(1)
 
 
 @inner
@@ -140,7 +148,11 @@ def in_order(a, a_sink, b, b_sink, lo, hi):
         start = lo
         while start < hi:
             mid = run_end(a, start, hi)
-            end = run_end(a, mid, hi) if mid < hi else hi
+            if mid == hi:
+                for k in range(start, hi):
+                    b[k], b_sink[k] = a[k], a_sink[k]
+                break
+            end = run_end(a, mid, hi)
             merge(a, a_sink, b, b_sink, start, mid, end)
             start = end
         for k in range(lo, hi):
@@ -169,7 +181,7 @@ def leave(f, fires, active, fired, room, left):
             now += fire
             for w in range(f.part_way[part], f.part_way[part + 1]):
                 now += f.send
-                way = f.way[w]
+                way, kind = f.way[w], f.kind[f.way[w, W_KIND]]
                 room.way[n], room.member[n], room.tree[n] = w, j, way[W_TREE]
                 if left.size:
                     left[n] = now
@@ -179,10 +191,10 @@ def leave(f, fires, active, fired, room, left):
                 if way[W_TREE] >= 0:
                     link = way[W_LINK]
                     start = max(now, room.links[link, h.FREE])
-                    room.links[link, h.FREE] = start + way[W_HELD]
-                    room.links[link, h.FLITS] += way[W_FLITS]
-                    room.time[n] = start + way[W_ON]
-                    end = max(end, start + way[W_HELD], start + way[W_ON])
+                    room.links[link, h.FREE] = start + kind[M_HELD]
+                    room.links[link, h.FLITS] += kind[M_FLITS]
+                    room.time[n] = start + kind[M_ON]
+                    end = max(end, start + kind[M_HELD], start + kind[M_ON])
                     if way[W_ROOT] >= 0:
                         room.stood[stood, 0] = room.time[n]
                         room.stood[stood, 1] = n << 32 | way[W_ROOT]
@@ -190,8 +202,8 @@ def leave(f, fires, active, fired, room, left):
                 else:
                     room.time[n] = now
                 if not alike:
-                    for kind in range(f.flits.shape[0]):
-                        room.flits[kind, n] = f.flits[kind, w]
+                    for of in range(f.flits.shape[0]):
+                        room.flits[of, n] = f.flits[of, way[W_KIND]]
                 n += 1
         room.clock[core] = now
     return n, stood, end
@@ -207,9 +219,9 @@ def by_core(f, stood, shift, room):
         what = uint64(stood[k, 1])
         key, sink = stood[k, 0] << shift | int64(what >> uint64(32)), what & uint64(0xFFFFFFFF)
         while True:
-            at = f.at[sink]
+            at = f.at[sink, 0]
             place = uint64(end[at >> 1])
-            room.key[place], room.sink[place] = key, sink
+            room.key[place], room.sink[place] = key, f.at[sink, 1]
             end[at >> 1] = place + uint64(1)
             if at & 1:
                 break
@@ -217,22 +229,22 @@ def by_core(f, stood, shift, room):
 
 
 @inner
-def take_in(f, core, shift, room, counted, served):
+def take_in(f, core, shift, room, served):
     """A core takes in what has reached it, in order: when it is done with that. served: a row for
     each, or none."""
     lo, hi = room.begin[core], room.end[core]
     in_order(room.key, room.sink, room.spare, room.spare_sink, lo, hi)
     mask = (int64(1) << shift) - 1
-    free = room.clock[core] if f.in_series else int64(0)
+    counted, free = room.counted, room.clock[core] if f.in_series else int64(0)
     for k in range(lo, hi):
         message, sink = room.key[k] & mask, room.sink[k]
         start = max(room.key[k] >> shift, free)
         held, lists = f.sink[sink, K_HELD], f.sink[sink, K_LIST]
         if held == AS_LONG:
-            held = f.way[room.way[message], W_SUMS]
+            held = f.kind[f.way[room.way[message], W_KIND], M_SUMS]
         if lists != NO_LIST:
             n = f.met[lists + room.member[message]]
-            waves = (n + f.lanes - 1) // f.lanes
+            waves = n if f.lanes == 1 else (n + f.lanes - 1) // f.lanes  # divisions are slow
             held += waves * f.synop
             counted[sink, MET] += n
             counted[sink, WAVES] += waves
@@ -246,7 +258,7 @@ def take_in(f, core, shift, room, counted, served):
 
 
 @released
-def step_ends(f, steps, fires, active, fired, shift, room, ends, counted, watched):
+def step_ends(f, steps, fires, active, fired, shift, room, ends, watched):
     """When the last member and the last message of each step are done: ends int64[step], or -1
     where a step lasts longer than keys can tell.
 
@@ -254,8 +266,7 @@ def step_ends(f, steps, fires, active, fired, shift, room, ends, counted, watche
     fires, active   uint8[step, member]; active: who has something to do, any row where that is free
     fired           int64[step, part] how many fire
     shift           bits that tell the messages of a step apart
-    room            for the step with most; room.links[:, FLITS] counts
-    counted         int64[sink, 4], counts
+    room            for the step with most
     """
     longest = int64(1) << (KEY_BITS - shift)
     for t in steps:
@@ -266,7 +277,7 @@ def step_ends(f, steps, fires, active, fired, shift, room, ends, counted, watche
         room.clock[:] = 0
         room.links[:, h.FREE] = 0
         n, stood, end = leave(f, fires[t], active[t % active.shape[0]], fired[t], room, left)
-        status, quiet, _ = carry(
+        status, quiet, _, more = carry(
             f.net, f.wire, room.time[:n], room.tree[:n], room.flits, room.links, room.waiting,
             room.stood[stood:],
         )  # fmt: skip
@@ -276,12 +287,9 @@ def step_ends(f, steps, fires, active, fired, shift, room, ends, counted, watche
             end = max(end, room.clock[core])
         if status != DONE or end >= longest:
             continue
-        for k in range(n):
-            if room.tree[k] >= 0:
-                stood += f.net.tree_stops[room.tree[k]]
-        by_core(f, room.stood[:stood], shift, room)
+        by_core(f, room.stood[: stood + more], shift, room)
         for core in range(f.n_cores):
-            end = max(end, take_in(f, core, shift, room, counted, served))
+            end = max(end, take_in(f, core, shift, room, served))
             if served.size:
                 served = served[room.end[core] - room.begin[core] :]
         if end < longest:

@@ -282,7 +282,8 @@ def cross_all(net, wire, links, wave, waiting, pool, put, heads, after, now):
 
 @entry
 def carry(net, wire, time, tree, flits, links, waiting, stood):
-    """Take messages over all links below their roots: (status, when all is quiet, crossings).
+    """Take messages over all links below their roots: (status, when all is quiet, crossings, how
+    often one stood at a stop).
 
     wire      as Fixed.wire
     time      int64[rows]: when a message stands at its root; those over one link rise
@@ -295,7 +296,7 @@ def carry(net, wire, time, tree, flits, links, waiting, stood):
     """
     rows = tree.size
     if rows == 0:
-        return DONE, int64(0), int64(0)
+        return DONE, int64(0), int64(0), int64(0)
     base, shift = time.min(), int64(1)
     while (1 << shift) < rows:
         shift += 1
@@ -317,9 +318,9 @@ def carry(net, wire, time, tree, flits, links, waiting, stood):
             pool = larger(pool, now[MOST])
     if status == TOO_LONG:
         clear_all(waiting, pool)
-        return TOO_LONG, int64(0), int64(0)
+        return TOO_LONG, int64(0), int64(0), int64(0)
     for k in range(now[PLACES]):
         link = after[k, 0]
         links[link, h.FREE] = after[k, 1] + base
         links[link, h.FLITS] += after[k, 2]
-    return DONE, now[LATEST] + base, now[CROSSED]
+    return DONE, now[LATEST] + base, now[CROSSED], now[STOOD]
