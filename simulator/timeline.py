@@ -17,7 +17,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, Track
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
 from hw_models.events import MESSAGES
-from simulator.trace import EVENTS, Slices, Trace, busy, busy_cores, in_flight
+from simulator.trace import EVENTS, Slices, Trace, busy_cores, in_flight
 
 MOST_SLICES: Final = 500_000
 """Slices of a timeline; browsers do not open many more. events.parquet keeps every row."""
@@ -32,7 +32,7 @@ _SYSTEM = 1  # uuids: message classes, chips and cores follow
 
 def write_timeline(trace: Trace, path: Path, most: int = MOST_SLICES) -> int:
     """Write the first `most` slices; returns how many were left out (the timeline says so)."""
-    slices = busy(trace)
+    slices = trace.busy
     left_out = max(0, slices.start_ps.size - most)
     with path.open("wb") as file:
         timeline = _Timeline(StreamingTraceProtoBuilder(file), trace)

@@ -4,6 +4,7 @@ Rows of level `core` and `chip` stand for several events of the engine: see simu
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ COLUMNS: Final = (*TRACE_COLUMNS, "events", "busy_ps")
 COLUMN: Final = {name: i for i, name in enumerate(COLUMNS)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trace:
     """rows int64[n, 8], columns as hot.state.TRACE_COLUMNS; `place` is a core number.
 
@@ -42,6 +43,14 @@ class Trace:
     def column(self, name: str) -> NDArray[np.int64]:
         return self.rows[:, COLUMN[name]]
 
+    @cached_property
+    def busy(self) -> "Slices":
+        """Rows in which a core works, joined where nothing lies between them."""
+        work = joined(self.rows, self.task_operation)
+        rows = work[np.lexsort((work[:, COLUMN["place"]], work[:, 0]))]
+        time, duration, event, core, task, token, _, messages, _ = rows.T
+        return Slices(time, time + duration, core, task, token, event, messages)
+
 
 @dataclass(frozen=True, slots=True)
 class Slices:
@@ -56,11 +65,13 @@ class Slices:
     messages: NDArray[np.int64]
 
 
-def trace_of(program: Program, rows: NDArray[np.int64], level: str = "spike") -> Trace:
-    """Name an engine's rows: sorted by time, then core."""
+def trace_of(
+    program: Program, rows: NDArray[np.int64], level: str = "spike", most: int | None = None
+) -> Trace:
+    """Name an engine's rows: sorted by time, then core; `most` of them."""
     operations = tuple(program.ops[i] for i in program.tables.task_op)
-    n_cores = int(program.tables.task_core.max()) + 1
-    return Trace(rows[in_time(rows)], operations, chip_numbers(program.chip.layout, n_cores), level)
+    chips = chip_numbers(program.chip.layout, int(program.tables.task_core.max()) + 1)
+    return Trace(rows[in_time(rows)[:most]], operations, chips, level)
 
 
 def in_time(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -108,14 +119,6 @@ def _words(
 ) -> pa.DictionaryArray:
     codes = pa.array(index.astype(np.int32), mask=none)
     return pa.DictionaryArray.from_arrays(codes, pa.array(words))
-
-
-def busy(trace: Trace) -> Slices:
-    """Rows in which a core works, joined where nothing lies between them."""
-    work = joined(trace.rows, trace.task_operation)
-    rows = work[np.lexsort((work[:, COLUMN["place"]], work[:, 0]))]
-    time, duration, event, core, task, token, _, messages, _ = rows.T
-    return Slices(time, time + duration, core, task, token, event, messages)
 
 
 def joined(rows: NDArray[np.int64], task_operation: tuple[str, ...]) -> NDArray[np.int64]:

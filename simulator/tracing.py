@@ -20,7 +20,7 @@ from simulator.hot.state import T_INJECT
 from simulator.machine import TRACE_ROWS
 from simulator.result import Traced
 from simulator.timeline import MOST_SLICES
-from simulator.trace import COLUMN, Trace, busy, by_chip, in_time, joined, trace_of
+from simulator.trace import COLUMN, Trace, by_chip, in_time, joined, trace_of
 
 Level = Literal["chip", "core", "spike"]
 Rows = NDArray[np.int64]
@@ -116,15 +116,16 @@ class Tracer:
         if self.tracing.level == "chip":
             self.pieces = [self._whole()]
         elif most is not None and kept > most + TRACE_ROWS:
-            self.pieces = [self._first()]
+            rows = self._whole()
+            self.pieces = [rows[in_time(rows)[:most]]]
 
     def finished(self) -> tuple[Trace, Traced]:
         """The trace by time, and what it holds of the run."""
         level = self.tracing.level
-        trace = trace_of(self.program, self._first(), level)
+        trace = trace_of(self.program, self._whole(), level, self.tracing.max_events)
         rows = trace.rows
         held = len(rows) if level == "spike" else int(trace.column("events").sum())
-        slices = 0 if level == "chip" else len(busy(trace).start_ps)
+        slices = 0 if level == "chip" else len(trace.busy.start_ps)
         return trace, Traced(
             level=level,
             window=self.tracing.window,
@@ -149,8 +150,3 @@ class Tracer:
         if not self.pieces:
             return self._together(np.zeros((0, 8), np.int64))
         return self._together(np.concatenate(self.pieces))
-
-    def _first(self) -> Rows:
-        """The first rows by time, as many as are wanted."""
-        rows = self._whole()
-        return rows[in_time(rows)[: self.tracing.max_events]]

@@ -13,7 +13,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 from hw_models.chip import load_chip
 from simulator.hot.state import T_FIRE, T_INJECT, T_SERVE
 from simulator.timeline import peaks, write_timeline
-from simulator.trace import Trace, busy, busy_cores, chip_numbers, in_flight, write_events
+from simulator.trace import Trace, busy_cores, chip_numbers, in_flight, write_events
 
 SPIKE, MARKER = 0, 3
 OPERATIONS = ("layers.0.attn_norm", "layers.0.qkvg", "layers.0.qkvg", "host")
@@ -102,7 +102,7 @@ def test_deliveries_under_way_go_from_zero_to_zero():
 
 
 def test_work_without_a_pause_is_one_slice():
-    slices = busy(traced(STORY))
+    slices = traced(STORY).busy
     found = zip(slices.start_ps, slices.end_ps, slices.core, slices.messages, strict=True)
     assert [tuple(map(int, row)) for row in found] == [
         (0, 7_500, 0, 0),
@@ -116,7 +116,7 @@ def test_work_without_a_pause_is_one_slice():
 @settings(max_examples=60, deadline=None)
 @given(traces())
 def test_joining_loses_no_picosecond_and_no_message(trace):
-    slices = busy(trace)
+    slices = trace.busy
     works = trace.column("event") != T_INJECT
     assert (slices.end_ps - slices.start_ps).sum() == trace.column("duration_ps")[works].sum()
     assert slices.messages.sum() == trace.column("count")[works].sum()
