@@ -217,7 +217,10 @@ class Contention:
         most = int(sent.max(initial=0)), int(stood.max(initial=0)), reach.max(0, initial=0)
 
         def work(part: int) -> None:
-            room = rooms.pop() if rooms else self._room(*most)
+            try:
+                room = rooms.pop()
+            except IndexError:
+                room = self._room(*most)
             step_ends(
                 routes, np.arange(part, len(fires), parts), fires,
                 fires[:1] if active is None else active, fired, shift, room, ends, watched,

@@ -90,11 +90,9 @@ def test_a_step_that_lasts_too_long_for_keys_goes_to_the_queue():
     """The first and every third wave are refused; what follows is as if nothing had happened."""
     real, calls = simulator.noc.carry, []
 
-    def fussy(net, wire, messages, wave, links, scratch, stood):
-        calls.append(wave.shape[0])
-        if len(calls) % 3 == 1:
-            return TOO_LONG, 0, 0
-        return real(net, wire, messages, wave, links, scratch, stood)
+    def fussy(*about):
+        calls.append(about)
+        return (TOO_LONG, 0, 0, 0) if len(calls) % 3 == 1 else real(*about)
 
     with patch.object(simulator.noc, "carry", fussy):
         alike(tiny(), TEXT)

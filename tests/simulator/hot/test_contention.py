@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
 
 from simulator.hot import contention as hot
 from simulator.hot.contention import (
@@ -128,6 +131,22 @@ def test_a_list_is_worked_off_as_long_as_it_is():
     assert ends == [15 + 20 + 9 + 8, 25 + 20 + 9]
     assert counted[:, MET].tolist() == [0, 0, 3] and counted[:, WAVES].tolist() == [0, 0, 2]
     assert counted[2, hot.BUSY] == 9 + 8 + 9
+
+
+@njit
+def sorted_with(keys, sinks):
+    hot.in_order(keys, sinks, np.empty_like(keys), np.empty_like(sinks), 0, keys.size)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=9), st.booleans())
+def test_runs_are_merged_and_equals_keep_their_order(runs, sort):
+    keys = np.array([key for run in runs for key in (sorted(run) if sort else run)], np.int64)
+    sinks = np.arange(keys.size, dtype=np.int32)
+    order = np.argsort(keys, kind="stable")
+    wanted = keys[order]
+    sorted_with(keys, sinks)
+    assert keys.tolist() == wanted.tolist() and sinks.tolist() == order.tolist()
 
 
 LONGEST = 1 << (KEY_BITS - SHIFT)
