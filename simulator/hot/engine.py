@@ -15,7 +15,7 @@ from simulator.hot.buffers import moved, wait_in_line
 from simulator.hot.closed import needed_now, sum_closed
 from simulator.hot.fail import fail
 from simulator.hot.fire import due, fire, needed, token_of, turn_of
-from simulator.hot.jit import entry, merged
+from simulator.hot.jit import borrowing, entry, merged
 from simulator.hot.moves import cross, intake, record, schedule_turn
 from simulator.hot.queue import close_hole, follow, move_up, schedule
 from simulator.hot.rows import GROUP, INT32_MAX, beyond
@@ -294,15 +294,9 @@ def stop(f, s, margin):
     return -1
 
 
-@entry
+@borrowing
 def engine(f, s, task, token, now, margin, most):
-    """Fire a task for a token (-1: none), then take at most `most` turns; returns why."""
-    return loop(f, s, task, token, now, margin, most)
-
-
-@merged
-def loop(f, s, task, token, now, margin, most):
-    """As engine, without counting references in every turn.
+    """Fire a task for a token (-1: none), then take at most `most` turns; returns why.
 
     Every kernel is called from one place as far as possible: each caller compiles its callees anew.
     """

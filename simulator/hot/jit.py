@@ -48,5 +48,8 @@ def entry(kernel, **options):
 threaded = partial(entry, parallel=True)
 """An entry whose prange runs on as many threads as numba.set_num_threads says."""
 
+borrowing = partial(entry, _nrt=False)
+"""An entry that allocates nothing and counts no references either."""
+
 released = partial(entry, nogil=True)
 """An entry that lets other threads of Python run meanwhile."""
