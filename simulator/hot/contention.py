@@ -34,7 +34,7 @@ KEY_BITS = 62
 # meet stands in `met`, less the member, or NO_LIST
 (K_HELD, K_LIST) = range(2)
 AS_LONG, NO_LIST = -1, -1 << 62
-# rows of what sinks counted: messages, ps of their cores, synapses of lists, these in `lanes`
+# columns of what sinks counted: messages, ps of their cores, synapses of lists, these in `lanes`
 GOT, BUSY, MET, WAVES = range(4)
 # columns of what is watched: message, sink, ps when it was served and how long
 V_MESSAGE, V_SINK, V_SERVED, V_HELD = range(4)
